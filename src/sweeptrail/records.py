@@ -1,0 +1,107 @@
+"""What a run is asked to do and what it leaves behind, as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sweeptrail.settings import RunSettings
+from sweeptrail.space import Run
+
+Value = bool | int | float | str
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to carry out; everything that a worker is told about it."""
+
+    index: int
+    """Its number in the sweep, from 1."""
+    name: str
+    """What people see: `1_lr=0.01,batch_size=100,shuffle=True`; also the name of its folder."""
+    run: Run
+    settings: RunSettings
+    folder: str
+    """The run's own folder on disk."""
+    parent: str = ""
+    """The identity of the sweep."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    sinks: tuple[str, ...] = ()
+    """Names of the sinks that are built where the run is carried out."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The hyperparameters that distinguish this run: the columns of the results table."""
+        return self.run._asdict()  # type: ignore[attr-defined, no-any-return]  # a Run is a namedtuple
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """A run began."""
+
+    index: int
+    name: str
+    params: Mapping[str, Any]
+    """The hyperparameters that distinguish this run: the columns of the results table."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else the run was carried out with."""
+    epochs: int | None = None
+    """How many epochs are planned, when that is known."""
+    time: float = 0.0
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of one run was completed."""
+
+    run: int
+    epoch: int
+    """From 1."""
+    loss: float
+    """Mean over the samples of the epoch, not over its batches."""
+    accuracy: float
+    """Correct predictions divided by samples, between 0 and 1."""
+    epoch_duration: float
+    """Seconds."""
+    run_duration: float
+    """Seconds since the run began."""
+    extra: Mapping[str, float] = field(default_factory=dict)
+    """Further metrics of the epoch, `validation_loss` for one."""
+    time: float = 0.0
+    """Seconds since 1970."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the epoch under the names that the tracking server gets."""
+        return {
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "epoch_duration": self.epoch_duration,
+            "run_duration": self.run_duration,
+            **self.extra,
+        }
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run ended, well or not; everything that a worker answers with."""
+
+    index: int
+    name: str
+    params: Mapping[str, Any]
+    status: Status
+    epochs: tuple[Epoch, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What was measured once, at the end: `test_loss`, `test_accuracy`."""
+    error: str | None = None
+    """The traceback of whatever ended the run early."""
+    warnings: tuple[str, ...] = ()
+    """What went wrong beside the run: a sink that had to be dropped."""
+    time: float = 0.0
+    """Seconds since 1970, when it ended."""
+
+    @property
+    def reason(self) -> str:
+        """The last line of the error, which names it; empty when there is none."""
+        return (self.error or "").strip().rpartition("\n")[2]

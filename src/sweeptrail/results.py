@@ -1,0 +1,60 @@
+"""The one table of everything: a row for each epoch of each run, as CSV and as JSON."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeptrail.errors import SweeptrailError
+from sweeptrail.records import Epoch, RunResult
+
+Row = dict[str, Any]
+
+
+def row(epoch: Epoch, params: Mapping[str, Any]) -> Row:
+    """Return one line of the table, its columns in the article's order."""
+    return {
+        "run": epoch.run,
+        "epoch": epoch.epoch,
+        "loss": epoch.loss,
+        "accuracy": epoch.accuracy,
+        "epoch duration": epoch.epoch_duration,
+        "run duration": epoch.run_duration,
+        **params,
+        **epoch.extra,
+    }
+
+
+def rows(results: Iterable[RunResult]) -> list[Row]:
+    """Flatten results to one row per epoch, ordered by run, then epoch."""
+    ordered = sorted(results, key=lambda result: result.index)
+    return [row(epoch, result.params) for result in ordered for epoch in result.epochs]
+
+
+def save(table: Sequence[Row], path: Path) -> list[Path]:
+    """Write PATH.csv, as pandas writes a frame, and PATH.json, a list of records; return both paths.
+
+    Each file is replaced whole. Raises SweeptrailError when it cannot be written.
+    """
+    import pandas  # 0.5 s, and the workers never need it
+
+    csv_path, json_path = path.with_name(path.name + ".csv"), path.with_name(path.name + ".json")
+    write_whole(csv_path, pandas.DataFrame(table).to_csv())
+    # Not through pandas, which rounds to ten digits. JSON has no nan: it is null there.
+    records = [{name: None if value != value else value for name, value in row.items()} for row in table]
+    write_whole(json_path, json.dumps(records, indent=4, ensure_ascii=False, default=str) + "\n")
+    return [csv_path, json_path]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or what was there before, even after a power cut."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SweeptrailError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,54 @@
+"""The table of results."""
+
+import json
+from pathlib import Path
+
+import pandas
+import pytest
+
+from sweeptrail.errors import SweeptrailError
+from sweeptrail.records import Epoch, RunResult
+from sweeptrail.results import rows, save, write_whole
+
+
+def result(index: int, epochs: int = 2) -> RunResult:
+    made = tuple(
+        Epoch(index, epoch, 0.1 + 0.2, 1 / 3, 1.5, 1.5 * epoch, {"validation_accuracy": 0.9})
+        for epoch in range(1, epochs + 1)
+    )
+    return RunResult(index, f"run {index}", {"lr": 0.1 * index, "shuffle": True}, "FINISHED", made)
+
+
+def test_the_table_is_ordered_by_run_then_epoch_with_the_article_s_columns_first(tmp_path: Path) -> None:
+    table = rows([result(2), result(1)])
+    assert [(row["run"], row["epoch"]) for row in table] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert list(table[0]) == [
+        *("run", "epoch", "loss", "accuracy", "epoch duration", "run duration"),
+        *("lr", "shuffle", "validation_accuracy"),
+    ]
+
+
+def test_csv_is_what_pandas_writes_and_json_a_list_of_records(tmp_path: Path) -> None:
+    table = rows([result(1), result(2)])
+    csv, json_file = save(table, tmp_path / "results")
+    assert csv.read_text() == pandas.DataFrame(table).to_csv()
+    pandas.testing.assert_frame_equal(pandas.read_csv(csv, index_col=0), pandas.DataFrame(table))
+    assert json.loads(json_file.read_text()) == table
+    assert json_file.read_text().startswith("[\n    {")
+
+
+def test_a_table_without_rows_is_written_too(tmp_path: Path) -> None:
+    _, json_file = save([], tmp_path / "results")
+    assert json.loads(json_file.read_text()) == []
+
+
+def test_a_run_that_failed_early_leaves_the_rows_it_has(tmp_path: Path) -> None:
+    assert len(rows([result(1, epochs=0), result(2, epochs=1)])) == 1
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "old.tmp").mkdir()
+    with pytest.raises(SweeptrailError, match="old: cannot be written: Is a directory"):
+        write_whole(tmp_path / "old", "new")
+    assert (tmp_path / "old").read_text() == "old"

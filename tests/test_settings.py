@@ -1,0 +1,93 @@
+"""One sweep's choices."""
+
+import pytest
+
+from sweeptrail.errors import SettingsError
+from sweeptrail.settings import PARSERS, Settings, as_text, parse
+
+
+def test_the_defaults_are_the_article_s_grid() -> None:
+    grid = parse({}).grid()
+    assert len(grid) == 8
+    run, settings = grid[0]
+    assert run._asdict() == {"lr": 0.01, "batch_size": 100, "shuffle": True}  # type: ignore[attr-defined]
+    assert (settings.lr, settings.optimizer, settings.epochs) == (0.01, "adam", 3)
+
+
+def test_an_axis_with_several_values_becomes_a_column_and_one_with_a_single_value_does_not() -> None:
+    grid = parse({"lr": "0.1", "batch_size": "10", "shuffle": "true", "seed": "0,1", "optimizer": "sgd"}).grid()
+    assert [run._asdict() for run, _ in grid] == [  # type: ignore[attr-defined]
+        {"lr": 0.1, "batch_size": 10, "shuffle": True, "seed": seed} for seed in (0, 1)
+    ]
+    assert {settings.optimizer for _, settings in grid} == {"sgd"}
+
+
+def test_settings_written_as_text_are_read_back_the_same() -> None:
+    settings = parse({"lr": "1e-4,0.5", "shuffle": "False", "train_samples": "100", "batch_size": "7", "workers": "3"})
+    assert parse(as_text(settings)) == settings
+    assert parse(as_text(Settings())) == Settings()
+
+
+def test_every_setting_has_a_parser_whose_example_it_accepts() -> None:
+    assert set(PARSERS) == set(as_text(Settings()))
+    for name, (_, _, example) in PARSERS.items():
+        parse({name: example})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("lr", "abc", "lr: expected positive numbers, got 'abc'; write lr=0.01,0.001"),
+        ("lr", "0", "lr: expected positive numbers, got '0'"),
+        ("lr", "-0.1", "lr: expected positive numbers, got '-0.1'"),
+        ("lr", "nan", "lr: expected positive numbers, got 'nan'"),
+        ("lr", "inf", "lr: expected positive numbers, got 'inf'"),
+        ("lr", "", "lr: expected positive numbers, got an empty value in ''"),
+        ("lr", "0.1,,0.2", "lr: expected positive numbers, got an empty value in '0.1,,0.2'"),
+        ("lr", "0.1,0.10", "lr: 0.1 is given twice in '0.1,0.10'; write each value once"),
+        ("lr", "1_0", "lr: expected positive numbers, got '1_0'"),
+        ("batch_size", "0", "batch_size: expected whole numbers from 1, got '0'"),
+        ("batch_size", "1.5", "batch_size: expected whole numbers from 1, got '1.5'"),
+        ("batch_size", "-3", "batch_size: expected whole numbers from 1, got '-3'"),
+        ("batch_size", "9" * 400, "batch_size: expected whole numbers from 1, got"),
+        ("batch_size", "100000", "batch_size: expected at most the 55000 training samples, got 100000"),
+        ("shuffle", "maybe", "shuffle: expected true or false, got 'maybe'; write shuffle=true,false"),
+        ("shuffle", "true,TRUE", "shuffle: True is given twice"),
+        ("epochs", "0", "epochs: expected a whole number from 1, got '0'"),
+        ("epochs", "1,2", "epochs: expected a whole number from 1, got '1,2'"),
+        ("epochs", "three", "epochs: expected a whole number from 1, got 'three'"),
+        ("optimizer", "adan", "optimizer: expected any of adam, adamw, sgd, got 'adan'"),
+        ("weight_decay", "-1", "weight_decay: expected numbers from 0, got '-1'"),
+        ("seed", "-1", "seed: expected whole numbers from 0, got '-1'"),
+        ("network", "Netwrk", "network: expected Network, or module:Class of your own, got 'Netwrk'"),
+        ("network", "a b:C", "network: expected Network, or module:Class of your own, got 'a b:C'"),
+        ("device", "tpu", "device: expected auto, cpu, cuda, cuda:0 or mps, got 'tpu'"),
+        ("device", "cpu:1", "device: expected auto, cpu, cuda, cuda:0 or mps, got 'cpu:1'"),
+        ("engine", "slurm", "engine: expected any of"),
+        ("workers", "0", "workers: expected a whole number from 1, or auto, got '0'"),
+        ("threads", "none", "threads: expected a whole number from 1, got 'none'"),
+        ("train_samples", "0", "train_samples: expected a whole number from 1, or all, got '0'"),
+        ("train_samples", "60000", "train_samples: expected at most 55000, which is 60000 less validation_samples"),
+        ("validation_samples", "60000", "validation_samples: expected less than the 60000 training images, got 60000"),
+        ("validation_samples", "-1", "validation_samples: expected a whole number from 0, got '-1'"),
+        ("epoch", "3", "epoch: there is no such setting; did you mean epochs?"),
+        ("colour", "red", "colour: there is no such setting; the settings are lr, batch_size,"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_was_expected(name: str, text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse({name: text})
+    assert message in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+def test_all_wrong_settings_are_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse({"lr": "x", "batch_size": "y", "epochs": "z", "colour": "red"})
+    assert len(caught.value.problems) == 4
+
+
+def test_a_batch_is_compared_with_the_samples_that_are_really_trained_on() -> None:
+    assert parse({"train_samples": "1000"}).batch_size == (100, 1000)
+    with pytest.raises(SettingsError, match="at most the 999 training samples, got 1000"):
+        parse({"train_samples": "999"})
