@@ -1,0 +1,86 @@
+"""The courier at work beside a sweep, in a thread of its own."""
+
+import os
+import threading
+from collections.abc import Callable
+
+from sweeptrail.errors import DeliveryError
+from sweeptrail.outbox.courier import Courier
+
+INTERVAL = 0.5
+"""Seconds between two looks at the journals."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two attempts at a server that does not answer; the first pause is INTERVAL, then it doubles."""
+
+
+class BackgroundCourier:
+    """Delivers while the sweep runs; training never waits for it."""
+
+    def __init__(self, courier: Courier, say: Callable[[str], None]) -> None:
+        self._courier = courier
+        self._say = say
+        self._stopping = threading.Event()
+        self._deadline_passed = threading.Event()
+        self._problem = ""
+        # A daemon: a server that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def finish(self, timeout: float) -> None:
+        """Deliver the rest, for at most so many seconds."""
+        self._stopping.set()
+        if self._thread.ident:
+            self._thread.join(timeout)
+        self._deadline_passed.set()
+
+    def waiting(self) -> int:
+        """Return how many records the server has not got, by what the courier has left on disk."""
+        return Courier(self._courier.uri, self._courier.folder).waiting()
+
+    def address(self, identity: str) -> str:
+        """Return the fragment of the tracking server's address that shows this run; empty while it has none."""
+        box = self._courier.box_of(identity)
+        return f"#/experiments/{box.experiment_id}/runs/{box.run_id}" if box and box.run_id else ""
+
+    @property
+    def problem(self) -> str:
+        """Why the server does not take what is sent; empty while it does."""
+        return self._problem
+
+    def _work(self) -> None:
+        _yield_to_training()
+        pause = INTERVAL
+        while not self._deadline_passed.is_set():
+            stopping = self._stopping.is_set()
+            try:
+                self._courier.deliver()
+            except DeliveryError as error:
+                self._fail(str(error))
+                pause = min(pause * 2, LONGEST_PAUSE)
+                self._deadline_passed.wait(min(pause, 1) if stopping else 0)
+            else:
+                self._recover()
+                pause = INTERVAL
+                if stopping:
+                    return
+            self._stopping.wait(pause)
+
+    def _fail(self, problem: str) -> None:
+        if not self._problem:
+            self._say(f"the tracking server does not answer; everything is kept on disk and sent later ({problem})")
+        self._problem = problem
+
+    def _recover(self) -> None:
+        if self._problem:
+            self._say("the tracking server answers again; everything has been sent")
+        self._problem = ""
+
+
+def _yield_to_training() -> None:
+    """Give way to the workers: on Linux a thread has a priority of its own."""
+    if hasattr(os, "sched_getaffinity"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -1,0 +1,180 @@
+"""Delivers journals to the tracking server: at least once sent, exactly once in effect."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeptrail.errors import RefusedError
+from sweeptrail.outbox import journal
+from sweeptrail.outbox.entries import IDENTITY_TAG
+from sweeptrail.outbox.mailbox import Mailbox
+from sweeptrail.tracking import without_credentials
+
+if TYPE_CHECKING:
+    from sweeptrail.outbox.server import TrackingServer
+
+BATCHED = ("metrics", "params", "tags")
+"""Kinds of records that share a request with their neighbours."""
+
+
+class Courier:
+    """Delivers what the journals in one sweep's folder hold to one tracking server."""
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        self.uri = uri
+        self.refusals: list[str] = []
+        """What the server will never accept, and why; the journal keeps it all the same."""
+        self.folder = folder
+        self._boxes: dict[Path, Mailbox] = {}
+        self._runs: dict[str, Mailbox] = {}
+        self._unanswered: set[str] = set()
+        self._is_new_sweep = False
+
+    @cached_property
+    def server(self) -> "TrackingServer":
+        """The tracking server. The first use loads MLflow, which takes 2 s and 150 MB."""
+        from sweeptrail.outbox.server import TrackingServer
+
+        return TrackingServer(self.uri)
+
+    def box_of(self, identity: str) -> Mailbox | None:
+        """Return the mailbox of a run met so far; its `run_id` is that on the tracking server."""
+        return self._runs.get(identity)
+
+    def deliver(self) -> int:
+        """Deliver whatever waits, the sweep's own journal first; return the number of records.
+
+        Raises DeliveryError when the server does not answer; what it had accepted stays delivered.
+        """
+        delivered = 0
+        for box in self._waiting_boxes():
+            try:
+                delivered += self._empty(box)
+            finally:
+                box.save()
+        return delivered
+
+    def waiting(self) -> int:
+        """Return how many records are not delivered yet, without asking the server."""
+        return sum(len(box.read()) for box in self._waiting_boxes())
+
+    def _waiting_boxes(self) -> Iterator[Mailbox]:
+        for folder in [self.folder, *sorted(path for path in self.folder.iterdir() if path.is_dir())]:
+            path = folder / journal.FILE_NAME
+            if path not in self._boxes and path.exists():
+                self._boxes[path] = Mailbox(path, self.uri)
+            if (box := self._boxes.get(path)) and box.has_more():
+                yield box
+
+    def _empty(self, box: Mailbox) -> int:
+        records = box.read()
+        for batched, group in groupby(records, lambda record: record[0]["kind"] in BATCHED):
+            if batched:
+                batch = list(group)
+                self._try_batch(box, [entry for entry, _ in batch])
+                box.offset = batch[-1][1]
+            else:
+                for entry, offset in group:
+                    self._try(box, entry)
+                    box.offset = offset
+        return len(records)
+
+    def _try_batch(self, box: Mailbox, batch: list[journal.Entry]) -> None:
+        """Send a batch; when something in it is refused, send its entries one by one."""
+        try:
+            self._log(box, batch)
+        except RefusedError:
+            for entry in batch:
+                self._try(box, entry)
+
+    def _try(self, box: Mailbox, entry: journal.Entry) -> None:
+        try:
+            self._carry_out(box, entry)
+        except RefusedError as error:
+            self.refusals.append(f"{entry['kind']} of {box.path.parent.name}: {error}")
+
+    def _carry_out(self, box: Mailbox, entry: journal.Entry) -> None:
+        match entry["kind"]:
+            case "opened":
+                self._open(box, entry)
+            case "artifact":
+                self.server.upload(_run_id(box), box.path.parent / entry["path"], entry["to"])
+            case "dataset":
+                self.server.add_dataset(_run_id(box), entry)
+            case "closed":
+                self.server.close(_run_id(box), entry["status"], entry["time"])
+            case kind if kind in BATCHED:
+                self._log(box, [entry])
+            case kind:
+                raise RefusedError(f"no record of the kind {kind!r} is known to this version")
+
+    def _log(self, box: Mailbox, batch: list[journal.Entry]) -> None:
+        params = {
+            name: value for entry in batch if entry["kind"] == "params" for name, value in entry["values"].items()
+        }
+        self.server.log(
+            _run_id(box),
+            metrics=[
+                (name, value, entry["time"], entry["step"])
+                for entry in batch
+                if entry["kind"] == "metrics"
+                for name, value in entry["values"].items()
+            ],
+            params={name: value for name, value in params.items() if name not in box.existing_params},
+            tags={name: value for entry in batch if entry["kind"] == "tags" for name, value in entry["values"].items()},
+        )
+
+    def _open(self, box: Mailbox, entry: journal.Entry) -> None:
+        """Make the run exist and be RUNNING: one that is known, one to adopt, one found again, or a new one."""
+        identity, adopt = entry["identity"], entry["adopt"]
+        self._runs[identity] = box
+        if box.run_id:
+            self.server.reopen(box.run_id)
+        elif adopt.get("uri") == without_credentials(self.uri):
+            self._adopt(box, entry)
+        elif entry["parent"]:
+            parent = self._parent(entry["parent"])
+            tags = {**entry["tags"], IDENTITY_TAG: identity, "mlflow.parentRunId": _run_id(parent)}
+            self._find_or_create(box, entry, parent.experiment_id, tags, is_new=self._is_new_sweep)
+        else:
+            experiment_id = self.server.experiment_id(entry["experiment"])
+            tags = {**entry["tags"], IDENTITY_TAG: identity}
+            self._find_or_create(box, entry, experiment_id, tags, is_new=False)
+
+    def _adopt(self, box: Mailbox, entry: journal.Entry) -> None:
+        run = self.server.get(entry["adopt"]["run_id"])
+        self._is_new_sweep = IDENTITY_TAG not in run.data.tags
+        box.existing_params = frozenset(run.data.params)
+        tags = {name: value for name, value in entry["tags"].items() if name not in run.data.tags}
+        self.server.log(run.info.run_id, metrics=[], params={}, tags={**tags, IDENTITY_TAG: entry["identity"]})
+        box.experiment_id, box.run_id = run.info.experiment_id, run.info.run_id
+
+    def _find_or_create(
+        self, box: Mailbox, entry: journal.Entry, experiment_id: str, tags: dict[str, str], *, is_new: bool
+    ) -> None:
+        """Creating is the one request that must not be repeated: a lost answer may hide a created run."""
+        identity = entry["identity"]
+        found = None
+        if not is_new or identity in self._unanswered:
+            found = self.server.find(experiment_id, identity)
+        if not entry["parent"]:
+            self._is_new_sweep = found is None
+        self._unanswered.add(identity)
+        box.run_id = found or self.server.create(experiment_id, name=entry["name"], time=entry["time"], tags=tags)
+        self._unanswered.discard(identity)
+        box.experiment_id = experiment_id
+
+    def _parent(self, identity: str) -> Mailbox:
+        """Return the mailbox of the sweep; on a restart its opening was delivered long ago."""
+        if identity not in self._runs:
+            path = self.folder / journal.FILE_NAME
+            self._runs[identity] = self._boxes.setdefault(path, Mailbox(path, self.uri))
+        return self._runs[identity]
+
+
+def _run_id(box: Mailbox) -> str:
+    if box.run_id is None:
+        raise RefusedError("its run was refused before")
+    return box.run_id

@@ -1,0 +1,108 @@
+"""A file of records that is only ever appended to, and survives being cut at any byte.
+
+One record a line: the CRC-32 of its JSON in eight hexadecimal digits, a space, the JSON. A line
+without its newline was torn off by a crash and counts as never written.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweeptrail.errors import JournalError
+
+Entry = Mapping[str, Any]
+
+FILE_NAME = "outbox.jsonl"
+"""The journal's name in the folder of a run or of a sweep."""
+
+
+class Journal:
+    """The writing end of a journal; one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal, or start it; a torn last line is cut off first.
+
+        Raises JournalError if the file cannot be opened for writing.
+        """
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._end = _cut_torn_line(self._file)
+        except OSError as error:
+            raise JournalError(f"{path}: cannot be opened for writing: {error.strerror}") from error
+
+    def append(self, entry: Entry) -> None:
+        """Write one record; it is whole in the file, or absent when JournalError is raised."""
+        line = encode(entry)
+        try:
+            if (written := os.write(self._file, line)) < len(line):
+                os.write(self._file, line[written:])  # raises what kept the first write short
+            self._end += len(line)
+        except OSError as error:
+            os.ftruncate(self._file, self._end)
+            raise JournalError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    def sync(self) -> None:
+        """Wait until everything appended would survive a power cut."""
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise JournalError(f"{self.path}: cannot be synced to disk: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the file; closing twice does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def encode(entry: Entry) -> bytes:
+    """Return the line that holds this record."""
+    text = json.dumps(entry, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def read(path: Path, offset: int = 0) -> list[tuple[Entry, int]]:
+    """Return each whole record from this offset on, with the offset after it; [] if there is no file.
+
+    A line whose checksum does not fit is passed over: what follows it was written later and is whole.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return []
+    records = []
+    for line in data.splitlines(keepends=True):
+        offset += len(line)
+        if (entry := _decode(line)) is not None:
+            records.append((entry, offset))
+    return records
+
+
+def _decode(line: bytes) -> Entry | None:
+    checksum, _, text = line[:-1].partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+        return None
+    entry: Entry = json.loads(text)
+    return entry
+
+
+def _cut_torn_line(file: int) -> int:
+    """Truncate the file after its last newline and return the size that is left."""
+    size = end = os.fstat(file).st_size
+    while end > 0:
+        start = max(0, end - 65536)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(file, end)
+    return end

@@ -1,0 +1,49 @@
+"""How far one journal has been delivered to one tracking server, kept beside the journal."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from sweeptrail.outbox import journal
+from sweeptrail.tracking import without_credentials
+
+STATE_NAME = "delivered.json"
+
+
+class Mailbox:
+    """One journal with the position up to which it is delivered, and the MLflow run it belongs to."""
+
+    def __init__(self, path: Path, uri: str) -> None:
+        self.path = path
+        self._server = without_credentials(uri)
+        self._state_path = path.with_name(STATE_NAME)
+        state = self._read_states().get(self._server, {})
+        self.run_id: str | None = state.get("run_id")
+        self.experiment_id: str = state.get("experiment_id", "")
+        self.offset: int = state.get("offset", 0)
+        self.existing_params: frozenset[str] = frozenset()
+        """Parameters that somebody else gave the run before us: theirs stand."""
+
+    def has_more(self) -> bool:
+        """Tell whether anything was written after the delivered position."""
+        return self.path.stat().st_size > self.offset
+
+    def read(self) -> list[tuple[journal.Entry, int]]:
+        """Return the records that wait, each with the offset after it."""
+        return journal.read(self.path, self.offset)
+
+    def save(self) -> None:
+        """Remember the position. Losing it costs time, not truth: whatever is sent twice counts once."""
+        state = {"run_id": self.run_id, "experiment_id": self.experiment_id, "offset": self.offset}
+        states = self._read_states() | {self._server: state}
+        temporary = self._state_path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(states, indent=2), encoding="utf-8")
+        os.replace(temporary, self._state_path)
+
+    def _read_states(self) -> dict[str, Any]:
+        try:
+            states: dict[str, Any] = json.loads(self._state_path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return states

@@ -1,0 +1,164 @@
+"""What the courier makes of journals on a real MLflow store."""
+
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from sweeptrail.errors import DeliveryError
+from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox.courier import Courier
+from sweeptrail.outbox.mailbox import STATE_NAME
+from sweeptrail.records import Epoch, RunResult, RunStart
+from sweeptrail.sinks.outbox import Outbox
+
+SWEEP = "c0ffee"
+
+
+def store(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def write_parent(folder: Path, **more: dict[str, str]) -> journal.Journal:
+    written = journal.Journal(folder / journal.FILE_NAME)
+    written.append(
+        entries.opened(SWEEP, name="parent", time=1000.5, tags={"mlflow.user": "ada"}, **more)  # type: ignore[arg-type]
+    )
+    written.append(entries.params({"lr": "0.1,0.2", "epochs": "2"}))
+    return written
+
+
+def write_run(folder: Path, index: int = 1, *, end: bool = True) -> None:
+    sink = Outbox(str(folder), parent=SWEEP, tags={"mlflow.user": "ada"})
+    sink.begin(RunStart(index, f"{index}_lr=0.1", {"lr": 0.1}, {"epochs": 2}, time=1001.0))
+    epochs = tuple(Epoch(index, step, 0.5 / step, 0.8, 2.0, 2.0 * step, time=1001.0 + step) for step in (1, 2))
+    for epoch in epochs:
+        sink.epoch(epoch)
+    if end:
+        sink.end(RunResult(index, f"{index}_lr=0.1", {"lr": 0.1}, "FINISHED", epochs, {"test_loss": 0.4}, time=1010.0))
+
+
+def run_id(courier: Courier) -> str:
+    box = courier.box_of(SWEEP)
+    assert box
+    assert box.run_id
+    return box.run_id
+
+
+def children(client: MlflowClient) -> list[Run]:
+    return list(client.search_runs(["0"], "tags.`mlflow.parentRunId` != ''"))
+
+
+def test_a_sweep_arrives_with_its_original_times(tmp_path: Path) -> None:
+    parent = write_parent(tmp_path / "sweep")
+    write_run(tmp_path / "sweep")
+    parent.append(entries.dataset(name="Fashion-MNIST", digest="d1", source="here", profile={"train": 3}))
+    parent.append(entries.closed("FINISHED", time=1020.25))
+    courier = Courier(store(tmp_path), tmp_path / "sweep")
+    waiting = courier.waiting()
+    assert courier.deliver() == waiting > 0
+    assert courier.waiting() == 0
+
+    client = MlflowClient(store(tmp_path))
+    parent_run = client.get_run(run_id(courier))
+    assert (parent_run.info.run_name, parent_run.info.status) == ("parent", "FINISHED")
+    assert (parent_run.info.start_time, parent_run.info.end_time) == (1000500, 1020250)
+    assert parent_run.data.params == {"lr": "0.1,0.2", "epochs": "2"}
+    assert parent_run.inputs
+    assert [item.dataset.name for item in parent_run.inputs.dataset_inputs] == ["Fashion-MNIST"]
+    [child] = children(client)
+    assert child.data.tags["mlflow.parentRunId"] == parent_run.info.run_id
+    assert child.data.tags["mlflow.user"] == child.info.user_id == "ada"
+    assert child.data.params == {"lr": "0.1", "epochs": "2"}
+    assert child.data.metrics["test_loss"] == 0.4
+    history = client.get_metric_history(child.info.run_id, "loss")
+    assert [(metric.step, metric.value, metric.timestamp) for metric in history] == [
+        (1, 0.5, 1002000),
+        (2, 0.25, 1003000),
+    ]
+
+
+def test_delivering_twice_changes_nothing(tmp_path: Path) -> None:
+    parent = write_parent(tmp_path / "sweep")
+    write_run(tmp_path / "sweep")
+    parent.append(entries.dataset(name="Fashion-MNIST", digest="d1", source="here", profile={}))
+    parent.append(entries.closed("FINISHED", time=1020))
+    courier = Courier(store(tmp_path), tmp_path / "sweep")
+    courier.deliver()
+    for state in (tmp_path / "sweep").rglob(STATE_NAME):
+        state.unlink()
+    assert Courier(store(tmp_path), tmp_path / "sweep").deliver() > 0
+
+    client = MlflowClient(store(tmp_path))
+    runs = client.search_runs(["0"])
+    assert sorted(run.info.run_name for run in runs) == ["1_lr=0.1", "parent"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    [child] = children(client)
+    assert len(client.get_metric_history(child.info.run_id, "loss")) == 2
+    [parent_run] = [run for run in runs if run.info.run_name == "parent"]
+    assert parent_run.inputs
+    assert len(parent_run.inputs.dataset_inputs) == 1
+
+
+def test_a_later_courier_delivers_what_was_written_since(tmp_path: Path) -> None:
+    write_parent(tmp_path / "sweep")
+    write_run(tmp_path / "sweep", 1)
+    Courier(store(tmp_path), tmp_path / "sweep").deliver()
+    write_run(tmp_path / "sweep", 2)
+    Courier(store(tmp_path), tmp_path / "sweep").deliver()
+    runs = children(MlflowClient(store(tmp_path)))
+    assert sorted(run.info.run_name for run in runs) == ["1_lr=0.1", "2_lr=0.1"]
+    assert len({run.data.tags["mlflow.parentRunId"] for run in runs}) == 1
+
+
+def test_an_open_run_is_adopted_and_its_own_params_and_tags_stand(tmp_path: Path) -> None:
+    client = MlflowClient(store(tmp_path))
+    run_id = client.create_run("0", tags={"mlflow.user": "grace"}).info.run_id
+    client.log_param(run_id, "lr", "given by hand")
+    write_parent(tmp_path / "sweep", adopt={"uri": store(tmp_path), "run_id": run_id})
+    write_run(tmp_path / "sweep")
+    courier = Courier(store(tmp_path), tmp_path / "sweep")
+    courier.deliver()
+    parent_run = client.get_run(run_id)
+    assert parent_run.data.params == {"lr": "given by hand", "epochs": "2"}
+    assert parent_run.data.tags["mlflow.user"] == "grace"
+    assert children(client)[0].data.tags["mlflow.parentRunId"] == run_id
+    assert courier.refusals == []
+
+
+def test_what_the_server_refuses_is_said_and_does_not_stop_the_rest(tmp_path: Path) -> None:
+    parent = write_parent(tmp_path / "sweep")
+    parent.append(entries.metrics({"not/a\nname": 1.0}, step=1, time=1.0))
+    parent.append(entries.artifact("missing.txt"))
+    parent.append({"kind": "from the future"})
+    parent.append(entries.metrics({"loss": 1.0}, step=1, time=1.0))
+    courier = Courier(store(tmp_path), tmp_path / "sweep")
+    courier.deliver()
+    assert len(courier.refusals) == 3
+    assert "metrics of sweep" in courier.refusals[0]
+    assert "missing.txt: the file is gone" in courier.refusals[1]
+    run = MlflowClient(store(tmp_path)).get_run(run_id(courier))
+    assert run.data.metrics == {"loss": 1.0}
+
+
+def test_a_server_that_is_not_there_is_an_error_within_seconds_and_everything_waits(tmp_path: Path) -> None:
+    write_parent(tmp_path / "sweep")
+    courier = Courier("http://127.0.0.1:9", tmp_path / "sweep")
+    began = time.monotonic()
+    with pytest.raises(DeliveryError, match=r"^http://127.0.0.1:9: \[Errno 111\] Connection refused$"):
+        courier.deliver()
+    assert time.monotonic() - began < 10
+    assert courier.waiting() == 2
+
+
+def test_an_experiment_is_made_by_its_name_once(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_parent(tmp_path / f"sweep{number}", experiment={"name": "mine"})
+        (tmp_path / f"sweep{number}" / STATE_NAME).unlink(missing_ok=True)
+        Courier(store(tmp_path), tmp_path / f"sweep{number}").deliver()
+    client = MlflowClient(store(tmp_path))
+    experiment = client.get_experiment_by_name("mine")
+    assert experiment
+    assert len(client.search_runs([experiment.experiment_id])) == 1  # the same sweep, found again by its identity

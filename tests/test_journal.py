@@ -1,0 +1,93 @@
+"""The journal on disk."""
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from sweeptrail.errors import JournalError
+from sweeptrail.outbox.journal import Journal, encode, read
+
+ENTRIES: list[dict[str, object]] = [
+    {"kind": "metrics", "values": {"loss": 0.1 * number}, "text": "ä\n\u2028"} for number in range(5)
+]
+
+
+def write(path: Path, entries: list[dict[str, object]]) -> None:
+    journal = Journal(path)
+    for entry in entries:
+        journal.append(entry)
+    journal.sync()
+    journal.close()
+
+
+def test_what_was_appended_is_read_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "a folder" / "journal"
+    write(path, ENTRIES[:3])
+    write(path, ENTRIES[3:])
+    assert [entry for entry, _ in read(path)] == ENTRIES
+
+
+def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    write(path, ENTRIES)
+    offset = read(path)[1][1]
+    assert [entry for entry, _ in read(path, offset)] == ENTRIES[2:]
+    assert read(path, path.stat().st_size) == []
+
+
+def test_a_journal_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert read(tmp_path / "journal") == []
+
+
+def test_a_journal_cut_at_any_byte_keeps_every_whole_record_and_takes_new_ones(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    write(path, ENTRIES)
+    whole = path.read_bytes()
+    ends = [offset for _, offset in read(path)]
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        survivors = ENTRIES[: sum(end <= cut for end in ends)]
+        assert [entry for entry, _ in read(path)] == survivors
+        write(path, [{"kind": "new"}])
+        assert [entry for entry, _ in read(path)] == [*survivors, {"kind": "new"}]
+
+
+def test_a_damaged_record_costs_itself_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    write(path, ENTRIES)
+    data = bytearray(path.read_bytes())
+    data[len(encode(ENTRIES[0])) + 20] ^= 1
+    path.write_bytes(data)
+    assert [entry for entry, _ in read(path)] == [ENTRIES[0], *ENTRIES[2:]]
+
+
+def test_zeros_left_by_a_power_cut_are_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    write(path, ENTRIES[:1])
+    with path.open("ab") as file:
+        file.write(bytes(100_000))
+    assert [entry for entry, _ in read(path)] == ENTRIES[:1]
+    write(path, ENTRIES[1:2])
+    assert [entry for entry, _ in read(path)] == ENTRIES[:2]
+
+
+def test_a_journal_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError, match="cannot be opened for writing: File exists"):
+        Journal(tmp_path / "file" / "journal")
+
+
+def test_a_disk_that_fills_up_leaves_only_whole_records(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.append(ENTRIES[0])
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(encode(ENTRIES[0])) + 10, unlimited[1]))
+    try:
+        with pytest.raises(JournalError, match="cannot be written: File too large"):
+            journal.append(ENTRIES[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    journal.append(ENTRIES[2])
+    journal.close()
+    assert [entry for entry, _ in read(tmp_path / "journal")] == [ENTRIES[0], ENTRIES[2]]
