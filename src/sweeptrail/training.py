@@ -1,0 +1,106 @@
+"""The training loop, written out."""
+
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sweeptrail.batches import Loader, Splits, split
+from sweeptrail.data import FashionMnist
+from sweeptrail.engines.guard import failed
+from sweeptrail.manager import RunManager
+from sweeptrail.networks import create
+from sweeptrail.records import Job, RunResult, RunStart
+from sweeptrail.settings import RunSettings
+from sweeptrail.sinks import Sink
+from sweeptrail.sinks.outbox import Outbox
+from sweeptrail.sinks.tensorboard import TensorBoard
+from sweeptrail.steps import EVALUATION_BATCH, evaluate, make_optimizer, train_step
+
+
+class Trainer:
+    """Carries out jobs on the same data."""
+
+    def __init__(self, data: FashionMnist) -> None:
+        self._data = data
+        self._splits: dict[tuple[int | None, int, str], Splits] = {}
+
+    def carry_out(self, job: Job) -> RunResult:
+        """Carry out one run; whatever goes wrong in it is in the result."""
+        manager = RunManager(sinks_of(job))
+        try:
+            return train(job, manager, self._splits_of(job.settings))
+        except Exception:
+            error = traceback.format_exc()
+            return manager.fail_run(error) if manager.is_open else failed(job, error)
+        except BaseException:
+            if manager.is_open:
+                manager.fail_run(traceback.format_exc(), "KILLED")
+            raise
+
+    def _splits_of(self, settings: RunSettings) -> Splits:
+        """Return the data of a run, which most runs of a sweep have in common."""
+        key = (settings.train_samples, settings.validation_samples, device_of(settings))
+        if key not in self._splits:
+            train_samples, validation_samples, device = key
+            self._splits[key] = split(
+                self._data, train_samples=train_samples, validation_samples=validation_samples, device=device
+            )
+        return self._splits[key]
+
+
+def train(job: Job, manager: RunManager, splits: Splits) -> RunResult:
+    """Train one network from its first batch to its test."""
+    settings = job.settings
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    network = create(settings.network).to(device_of(settings))
+    optimizer = make_optimizer(settings.optimizer, network.parameters(), settings.lr, settings.weight_decay)
+    generator = torch.Generator().manual_seed(settings.seed)
+    loader = Loader(splits.train, settings.batch_size, shuffle=settings.shuffle, generator=generator)
+
+    manager.begin_run(job.run, network, loader, start=start_of(job))
+    for _ in range(settings.epochs):
+        manager.begin_epoch()
+        for images, labels in loader:
+            preds, loss = train_step(network, images, labels, optimizer)
+            manager.track_loss(loss)
+            manager.track_num_correct(preds, labels)
+        manager.end_epoch(**validation_metrics(network, splits))
+    test_loss, test_accuracy = evaluate(network, Loader(splits.test, EVALUATION_BATCH))
+    return manager.end_run(test_loss=test_loss, test_accuracy=test_accuracy)
+
+
+def validation_metrics(network: nn.Module, splits: Splits) -> dict[str, float]:
+    """Return the metrics on the images that were held out; none when none were."""
+    if splits.validation is None:
+        return {}
+    loss, accuracy = evaluate(network, Loader(splits.validation, EVALUATION_BATCH))
+    return {"validation_loss": loss, "validation_accuracy": accuracy}
+
+
+def start_of(job: Job) -> RunStart:
+    """Return the fact that a job begins now."""
+    fixed = {name: value for name, value in asdict(job.settings).items() if name not in job.params}
+    fixed["train_samples"] = fixed["train_samples"] or "all"
+    return RunStart(job.index, job.name, job.params, fixed, epochs=job.settings.epochs, time=time.time())
+
+
+def sinks_of(job: Job) -> list[Sink]:
+    """Build the sinks that a job names, where it is carried out."""
+    sweep_folder = str(Path(job.folder).parent)
+    built: dict[str, Sink] = {
+        "tensorboard": TensorBoard(sweep_folder),
+        "outbox": Outbox(sweep_folder, parent=job.parent, tags=job.tags),
+    }
+    return [built[name] for name in job.sinks]
+
+
+def device_of(settings: RunSettings) -> str:
+    """Return where the run is computed: `auto` is CUDA when there is one."""
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.device
