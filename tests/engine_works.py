@@ -1,0 +1,156 @@
+"""What the tests of the engines have done with a job; workers import this, so it needs no pytest."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeptrail.engines.sharing import SharedArray
+from sweeptrail.errors import Cancelled
+from sweeptrail.records import Job, RunResult
+from sweeptrail.settings import RunSettings
+from sweeptrail.space import make_run
+
+
+def jobs(count: int, folder: Path = Path(), **settings: Any) -> list[Job]:
+    return [
+        Job(index, f"run {index}", make_run(["lr"], [index / 10]), RunSettings(**settings), str(folder))
+        for index in range(1, count + 1)
+    ]
+
+
+def finished(job: Job, **metrics: float) -> RunResult:
+    return RunResult(job.index, job.name, job.params, "FINISHED", metrics=metrics)
+
+
+def square(job: Job) -> RunResult:
+    return finished(job, square=job.params["lr"] ** 2)
+
+
+def fail_in_the_second(job: Job) -> RunResult:
+    if job.index == 2:
+        raise ValueError("lr must be positive")
+    return square(job)
+
+
+def exit_in_the_second(job: Job) -> RunResult:
+    if job.index == 2:
+        sys.exit("nothing to do")
+    return square(job)
+
+
+def print_something(job: Job) -> RunResult:
+    print(f"out of {job.name}")
+    print(f"trouble in {job.name}", file=sys.stderr)
+    return square(job)
+
+
+def leave_a_thread_behind(job: Job) -> RunResult:
+    end = time.monotonic() + 30
+
+    def linger() -> None:
+        while time.monotonic() < end and not Path(job.folder, "stop").exists():
+            time.sleep(0.02)
+
+    threading.Thread(target=linger, daemon=job.index % 2 == 0).start()
+    return square(job)
+
+
+def leave_the_folder(job: Job) -> RunResult:
+    here = os.getcwd()
+    os.chdir(job.folder)
+    return RunResult(job.index, here, job.params, "FINISHED")
+
+
+def hang_after_the_first(job: Job) -> RunResult:
+    if job.index > 1:
+        Path(job.folder, f"began {job.index}").write_text(str(os.getpid()))
+        time.sleep(60)
+    return square(job)
+
+
+def hang_deaf(job: Job) -> RunResult:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return hang_after_the_first(job)
+
+
+def clean_up_when_cancelled(job: Job) -> RunResult:
+    try:
+        return hang_after_the_first(job)
+    except Cancelled:
+        Path(job.folder, f"cleaned {job.index}").touch()
+        raise
+
+
+def die_in_the_second(job: Job) -> RunResult:
+    if job.index == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return square(job)
+
+
+def die_in_the_second_once(job: Job) -> RunResult:
+    marker = Path(job.folder, "died")
+    if not marker.exists():
+        marker.touch()
+        die_in_the_second(job)
+    return square(job)
+
+
+def leave_in_the_second(job: Job) -> RunResult:
+    if job.index == 2:
+        os._exit(7)
+    return square(job)
+
+
+def tell_the_process(job: Job) -> RunResult:
+    time.sleep(0.02)
+    return finished(job, worker=os.getpid(), parent=os.getppid())
+
+
+def answer_with_a_function(job: Job) -> RunResult:
+    metrics: dict[str, Any] = {"loss": lambda: 0.5} if job.index == 2 else {"loss": 0.5}
+    return finished(job, **metrics)
+
+
+class Unreadable:
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return int, ("no number",)
+
+
+def answer_with_something_unreadable(job: Job) -> RunResult:
+    metrics: dict[str, Any] = {"loss": Unreadable() if job.index == 2 else 0.5}
+    return finished(job, **metrics)
+
+
+class UnreadableWork:
+    def __call__(self, job: Job) -> RunResult:
+        return square(job)
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return int, ("no number",)
+
+
+@dataclass(frozen=True)
+class ReadAll:
+    """Work that reads a shared array and then writes to it; tells what it read and what memory that took."""
+
+    images: SharedArray
+
+    def __call__(self, job: Job) -> RunResult:
+        images = self.images.array
+        total = float(images.sum())
+        memory = mapped_kilobytes()
+        images[0] = 255
+        return finished(job, total=total, worker=os.getpid(), **memory)
+
+
+def mapped_kilobytes() -> dict[str, float]:
+    """How much of the shared arrays this process has mapped, and its fair share of that when others map it too."""
+    mappings = Path("/proc/self/smaps").read_text().split("/memfd:sweeptrail (deleted)\n")[1:]
+    lines = [line.split() for mapping in mappings for line in mapping.split("VmFlags")[0].splitlines()]
+    return {key: sum(float(line[1]) for line in lines if line[0] == f"{key}:") for key in ("Rss", "Pss")}

@@ -1,0 +1,208 @@
+"""The conformance suite: what every engine promises."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from sweeptrail.engines import Engine, Work
+from sweeptrail.engines.processes import Processes
+from sweeptrail.engines.serial import Serial
+from sweeptrail.records import Job, RunResult
+from tests import engine_works as works
+
+
+@dataclass(frozen=True)
+class Candidate:
+    make: Callable[[], Engine]
+    isolates: bool = True
+    """Runs are in processes of their own: they can be killed, and what they answer has to be pickled."""
+
+
+ENGINES = {
+    "serial": Candidate(Serial, isolates=False),
+    "processes": Candidate(lambda: Processes(workers=2, preload=())),
+}
+
+every_engine = pytest.mark.parametrize("name", ENGINES)
+every_isolating_engine = pytest.mark.parametrize("name", [name for name in ENGINES if ENGINES[name].isolates])
+
+
+def run(name: str, work: Work, jobs: Sequence[Job]) -> list[RunResult]:
+    """Return the results in the order of the jobs."""
+    return sorted(ENGINES[name].make().run(work, jobs), key=lambda result: result.index)
+
+
+def drive(name: str, folder: str) -> None:
+    """Carry out two runs that hang, as the driver of a process of its own."""
+    for _ in ENGINES[name].make().run(works.hang_after_the_first, works.jobs(3, Path(folder))):
+        pass
+
+
+@contextlib.contextmanager
+def driver_with_a_hanging_run(name: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """Yield a driver that leads its own process group, and all processes below it."""
+    call = f"from tests import test_engines; test_engines.drive({name!r}, {str(folder)!r})"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", call], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        try:
+            wait_until(lambda: bool(list(folder.glob("began *"))))
+            yield driver, psutil.Process(driver.pid).children(recursive=True)
+        finally:
+            driver.kill()
+
+
+def wait_until(is_true: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        time.sleep(0.02)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    # What an orphan leaves in the table of processes is init's to clear, whenever it does.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+@every_engine
+def test_every_engine_gives_the_same_results_in_the_order_of_the_grid(name: str) -> None:
+    jobs = works.jobs(8)
+    assert run(name, works.square, jobs) == [works.square(job) for job in jobs]
+
+
+@every_engine
+def test_two_hundred_tiny_jobs_are_each_answered_once(name: str) -> None:
+    assert [result.index for result in run(name, works.square, works.jobs(200))] == list(range(1, 201))
+
+
+@every_engine
+def test_no_jobs_give_no_results(name: str) -> None:
+    assert run(name, works.square, []) == []
+
+
+@every_engine
+@pytest.mark.parametrize(
+    ("work", "reason"),
+    [(works.fail_in_the_second, "ValueError: lr must be positive"), (works.exit_in_the_second, "SystemExit: nothing")],
+)
+def test_a_run_that_raises_fails_alone_and_says_why(name: str, work: Work, reason: str) -> None:
+    results = run(name, work, works.jobs(4))
+    assert [result.status for result in results] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
+    assert results[1].reason.startswith(reason)
+    assert work.__name__ in (results[1].error or "")
+    assert (results[1].name, results[1].params) == ("run 2", {"lr": 0.2})
+
+
+@every_engine
+def test_what_a_job_prints_arrives(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    run(name, works.print_something, works.jobs(3))
+    out, err = capfd.readouterr()
+    assert sorted(out.splitlines()) == ["out of run 1", "out of run 2", "out of run 3"]
+    assert sorted(err.splitlines()) == ["trouble in run 1", "trouble in run 2", "trouble in run 3"]
+
+
+@every_engine
+def test_threads_that_jobs_leave_behind_do_not_hold_up_the_engine(name: str, tmp_path: Path) -> None:
+    start = time.monotonic()
+    try:
+        results = run(name, works.leave_a_thread_behind, works.jobs(4, tmp_path))
+    finally:
+        (tmp_path / "stop").touch()
+    assert [result.status for result in results] == ["FINISHED"] * 4
+    assert time.monotonic() - start < 20
+
+
+@every_engine
+def test_a_job_that_leaves_its_folder_does_not_take_the_next_one_along(name: str, tmp_path: Path) -> None:
+    results = run(name, works.leave_the_folder, works.jobs(4, tmp_path))
+    assert {result.name for result in results} == {os.getcwd()}
+
+
+@every_engine
+def test_closing_the_results_ends_every_process(name: str, tmp_path: Path) -> None:
+    before = children()
+    results = ENGINES[name].make().run(works.hang_after_the_first, works.jobs(6, tmp_path))
+    assert next(results).index == 1
+    start = time.monotonic()
+    results.close()
+    assert time.monotonic() - start < 5
+    assert children() <= before
+    assert not list(tmp_path.glob("began [56]"))
+
+
+@every_engine
+def test_an_interrupt_ends_every_process_and_only_the_driver_speaks(name: str, tmp_path: Path) -> None:
+    with driver_with_a_hanging_run(name, tmp_path) as (driver, processes):
+        os.killpg(driver.pid, signal.SIGINT)
+        errors = driver.communicate(timeout=5)[1]
+        assert driver.returncode == -signal.SIGINT
+        assert errors.count("Traceback (most recent call last)") == 1
+        assert not [process for process in processes if is_alive(process)]
+
+
+@every_engine
+def test_no_process_outlives_a_driver_that_was_killed(name: str, tmp_path: Path) -> None:
+    with driver_with_a_hanging_run(name, tmp_path) as (driver, processes):
+        driver.kill()
+        wait_until(lambda: not any(is_alive(process) for process in processes), seconds=5)
+
+
+@every_isolating_engine
+def test_the_run_of_a_worker_that_died_is_tried_again(name: str, tmp_path: Path) -> None:
+    results = run(name, works.die_in_the_second_once, works.jobs(4, tmp_path))
+    assert [result.status for result in results] == ["FINISHED"] * 4
+    assert (tmp_path / "died").exists()
+
+
+@every_isolating_engine
+@pytest.mark.parametrize(("work", "how"), [(works.die_in_the_second, "SIGKILL"), (works.leave_in_the_second, "code 7")])
+def test_a_run_whose_workers_die_each_time_fails_alone_and_says_how(name: str, work: Work, how: str) -> None:
+    results = run(name, work, works.jobs(4))
+    assert [result.status for result in results] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
+    assert how in results[1].reason
+    assert "tried 2 times" in results[1].reason
+
+
+@every_isolating_engine
+def test_a_worker_killed_in_the_middle_of_24_runs_costs_none_of_them(name: str) -> None:
+    results = []
+    for result in ENGINES[name].make().run(works.tell_the_process, works.jobs(24)):
+        results.append(result)
+        if len(results) == 6:
+            os.kill(int(result.metrics["worker"]), signal.SIGKILL)
+    assert sorted(result.index for result in results) == list(range(1, 25))
+    assert {result.status for result in results} == {"FINISHED"}
+
+
+@every_isolating_engine
+@pytest.mark.parametrize("work", [works.answer_with_a_function, works.answer_with_something_unreadable])
+def test_a_result_that_cannot_be_sent_is_a_failed_run(name: str, work: Work) -> None:
+    results = run(name, work, works.jobs(3))
+    assert [result.status for result in results] == ["FINISHED", "FAILED", "FINISHED"]
+    assert "the result cannot be" in (results[1].error or "")
+
+
+@every_isolating_engine
+@pytest.mark.parametrize("tag", [lambda: "a function", works.Unreadable()], ids=["unpicklable", "unreadable"])
+def test_a_job_that_cannot_be_sent_is_a_failed_run(name: str, tag: object) -> None:
+    jobs = works.jobs(3)
+    jobs[1] = replace(jobs[1], tags={"tag": tag})  # type: ignore[dict-item]
+    results = run(name, works.square, jobs)
+    assert [result.status for result in results] == ["FINISHED", "FAILED", "FINISHED"]
+    assert "the job cannot be" in (results[1].error or "")

@@ -1,0 +1,126 @@
+"""What only the engine of several processes promises."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from sweeptrail.engines import processes
+from sweeptrail.engines.processes import Processes, auto_workers, cost
+from sweeptrail.errors import SweeptrailError
+from sweeptrail.settings import RunSettings
+from tests import engine_works as works
+
+SCRIPT = """
+import sys
+
+from sweeptrail.engines.processes import Processes
+from tests import engine_works as works
+
+print("begun")
+print(*sorted(result.status for result in Processes(workers=2, preload=()).run(works.square, works.jobs(2))))
+print("torch" in sys.modules or "mlflow" in sys.modules)
+"""
+
+
+def test_a_script_without_a_main_guard_runs_once_and_imports_neither_torch_nor_mlflow(tmp_path: Path) -> None:
+    script = tmp_path / "it's a script.py"
+    script.write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["begun", "FINISHED FINISHED", "False"]
+    assert done.stderr == ""
+
+
+def test_the_longest_runs_come_first() -> None:
+    jobs = [
+        *works.jobs(2, batch_size=1000),
+        *[replace(job, index=job.index + 2) for job in works.jobs(2, batch_size=100)],
+    ]
+    results = list(Processes(workers=1, preload=()).run(works.square, jobs))
+    assert [result.index for result in results] == [3, 4, 1, 2]
+
+
+@pytest.mark.parametrize("longer", [{"batch_size": 10}, {"epochs": 4}, {"validation_samples": 0}])
+def test_a_run_with_more_to_do_costs_more(longer: dict[str, int]) -> None:
+    assert cost(RunSettings(**longer)) > cost(RunSettings())  # type: ignore[arg-type]
+
+
+def test_fewer_training_samples_cost_less() -> None:
+    assert cost(RunSettings(train_samples=1000)) < cost(RunSettings())
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "jobs", "workers"), [(8, 1, 100, 8), (8, 3, 100, 2), (2, 4, 100, 1), (8, 1, 3, 3)]
+)
+def test_workers_are_as_many_as_the_cores_have_room_for(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, jobs: int, workers: int
+) -> None:
+    monkeypatch.setattr(processes, "available_cores", lambda: cores)
+    assert auto_workers(works.jobs(jobs, threads=threads)) == workers
+
+
+def test_no_more_workers_are_started_than_there_are_jobs() -> None:
+    results = list(Processes(workers=8, preload=()).run(works.tell_the_process, works.jobs(2)))
+    assert len({result.metrics["worker"] for result in results}) == 2
+
+
+def test_workers_live_as_long_as_there_are_jobs() -> None:
+    results = list(Processes(workers=2, preload=()).run(works.tell_the_process, works.jobs(12)))
+    assert len({result.metrics["worker"] for result in results}) == 2
+
+
+def test_retries_say_how_often_a_lost_run_is_tried_again() -> None:
+    engine = Processes(workers=1, retries=0, preload=())
+    assert "tried once" in [result.reason for result in engine.run(works.die_in_the_second, works.jobs(2))][1]
+
+
+def test_a_module_that_cannot_be_imported_beforehand_ends_the_sweep_and_says_why() -> None:
+    with pytest.raises(SweeptrailError, match="No module named 'no_such_module'"):
+        list(Processes(workers=2, preload=("no_such_module",)).run(works.square, works.jobs(4)))
+
+
+def test_work_that_cannot_be_pickled_is_refused_before_anything_is_started() -> None:
+    with pytest.raises(SweeptrailError, match="at the top level of a module"):
+        list(Processes(workers=2, preload=()).run(lambda job: works.square(job), works.jobs(4)))
+
+
+def test_work_that_a_worker_cannot_load_ends_the_sweep_and_says_why() -> None:
+    with pytest.raises(SweeptrailError, match="invalid literal for int"):
+        list(Processes(workers=2, preload=()).run(works.UnreadableWork(), works.jobs(4)))
+
+
+def test_a_fork_server_that_is_killed_costs_no_run() -> None:
+    results = []
+    for result in Processes(workers=2, preload=()).run(works.tell_the_process, works.jobs(24)):
+        results.append(result)
+        if len(results) == 6:
+            os.kill(int(result.metrics["parent"]), signal.SIGKILL)
+    assert sorted(result.index for result in results) == list(range(1, 25))
+    assert {result.status for result in results} == {"FINISHED"}
+
+
+def test_a_cancelled_run_cleans_up(tmp_path: Path) -> None:
+    results = Processes(workers=2, preload=()).run(works.clean_up_when_cancelled, works.jobs(2, tmp_path))
+    next(results)
+    while not (tmp_path / "began 2").exists():
+        time.sleep(0.02)
+    results.close()
+    assert (tmp_path / "cleaned 2").exists()
+
+
+def test_a_run_that_does_not_hear_is_killed(tmp_path: Path) -> None:
+    results = Processes(workers=2, preload=()).run(works.hang_deaf, works.jobs(2, tmp_path))
+    next(results)
+    while not (tmp_path / "began 2").exists() or not (tmp_path / "began 2").read_text():
+        time.sleep(0.02)
+    start = time.monotonic()
+    results.close()
+    assert time.monotonic() - start < 4
+    assert not psutil.pid_exists(int((tmp_path / "began 2").read_text()))
