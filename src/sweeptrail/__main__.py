@@ -1,0 +1,6 @@
+"""`python -m sweeptrail`."""
+
+from sweeptrail.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The structure holds: imports point one way, and what is heavy is loaded by those who need it."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sweeptrail
+
+SOURCE = Path(sweeptrail.__file__).parent
+
+LAYERS = [
+    {"errors"},
+    {"space", "tracking"},
+    {"settings", "folders", "context"},
+    {"records", "data"},
+    {"results", "batches", "kernels", "outbox.journal", "sinks", "engines"},
+    {"networks", "outbox.entries", "outbox.mailbox", "engines.guard", "engines.sharing", "work"},
+    {"steps", "outbox.server", "engines.worker", "sinks.group", "sinks.console", "sinks.tensorboard"},
+    {"manager", "outbox.courier", "sinks.outbox", "engines.serial", "engines.forkserver_main"},
+    {"training", "outbox.background", "follower", "plan", "engines.forkserver"},
+    {"engines.processes"},
+    {"standalone", "sweep"},
+    {"cli"},
+    {"__main__"},
+]
+"""A module imports from the layers above its own in this list, never from its own or from those below."""
+
+ONLY_IN = {"mlflow": {"outbox.server"}, "click": {"cli"}, "rich": {"sinks.console"}, "ray": {"engines.ray"}}
+
+WITHOUT_TORCH = ["errors", "space", "records", "settings", "tracking", "data", "plan", "engines.processes", "cli"]
+
+
+def modules() -> Iterator[str]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__")
+
+
+def imports(module: str) -> Iterator[tuple[str, bool]]:
+    """Yield each module that is imported, and whether that happens only where it is used."""
+    path = SOURCE.joinpath(*module.split("."))
+    tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    lazy = {child for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.If) for child in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node in lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                is_module = name.startswith("sweeptrail.") and name.removeprefix("sweeptrail.") in set(modules())
+                yield (name if is_module else str(node.module), node in lazy)
+
+
+def layer(module: str) -> int:
+    return next(number for number, names in enumerate(LAYERS) if module in names)
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name not in ("", "outbox")])
+def test_imports_point_one_way(module: str) -> None:
+    for imported, lazy in imports(module):
+        if imported.startswith("sweeptrail.") and not lazy:
+            assert layer(imported.removeprefix("sweeptrail.")) < layer(module), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_a_library_that_could_be_exchanged_is_imported_in_one_file(package: str) -> None:
+    importers = {module for module in modules() for name, _ in imports(module) if name.partition(".")[0] == package}
+    assert importers <= ONLY_IN[package]
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_what_works_without_torch_and_mlflow_does_not_load_them(module: str) -> None:
+    code = f"import sys, sweeptrail.{module}; print(*{{'torch', 'mlflow', 'pandas'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_a_worker_loads_neither_mlflow_nor_pandas() -> None:
+    code = "import sys, sweeptrail.training; print(*{'mlflow', 'pandas', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_public_names_are_complete_and_sorted() -> None:
+    assert sweeptrail.__all__ == sorted(sweeptrail.__all__) == dir(sweeptrail)
+    for name in sweeptrail.__all__:
+        assert getattr(sweeptrail, name).__module__.startswith("sweeptrail.")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        sweeptrail.nothing  # noqa: B018  # the look-up is the test
