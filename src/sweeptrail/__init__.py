@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from sweeptrail.networks import Network
     from sweeptrail.space import RunBuilder
 
+__version__ = "0.1.0"
+
 __all__ = ["Network", "RunBuilder", "RunManager"]
 
 _HOMES = {"Network": "networks", "RunBuilder": "space", "RunManager": "manager"}

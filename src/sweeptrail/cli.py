@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from sweeptrail import __version__
 from sweeptrail.errors import SweeptrailError, UsageError
 from sweeptrail.settings import AXES, PARSERS, Settings, as_text
 
@@ -22,7 +23,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="sweeptrail", message="sweeptrail %(version)s")
+@click.version_option(__version__, message="sweeptrail %(version)s")
 def main() -> None:
     """Tracked hyperparameter sweeps: every run on MLflow and TensorBoard, none lost.
 

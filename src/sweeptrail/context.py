@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from sweeptrail import __version__
+
 
 def context_tags() -> dict[str, str]:
     """Return MLflow's own context tags and the versions of what computes the numbers."""
@@ -17,7 +19,8 @@ def context_tags() -> dict[str, str]:
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit,
         "mlflow.source.git.branch": _git("rev-parse", "--abbrev-ref", "HEAD") if commit else "",
-        **{f"version.{package}": _version(package) for package in ("sweeptrail", "torch", "mlflow")},
+        "version.sweeptrail": __version__,
+        **{f"version.{package}": _version(package) for package in ("torch", "mlflow")},
     }
     return {name: value for name, value in tags.items() if value}
 

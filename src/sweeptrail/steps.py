@@ -1,5 +1,6 @@
 """One step of training, and evaluation."""
 
+import ctypes
 import inspect
 import math
 from collections.abc import Callable, Iterable
@@ -14,11 +15,24 @@ from torch.optim import Optimizer
 
 from sweeptrail.errors import DataError
 
-SLICE = 200
+SLICE = 250
 """Samples of a large batch that are computed at a time on a CPU, so that they stay in its cache."""
 
-EVALUATION_BATCH = 200
+EVALUATION_BATCH = 100
 """The batch size with which evaluation on a CPU is fastest."""
+
+
+def keep_freed_memory() -> None:
+    """Keep what this process frees for what it allocates next; call it once in a process that trains.
+
+    By default glibc hands large blocks back to the system and gets them anew, page by page, in each
+    step: about a sixth of a step's time here. Other C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        # The numbers are those of malloc.h; 32 MiB is the most that glibc takes for the first.
+        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD
+        mallopt(-1, 512 << 20)  # M_TRIM_THRESHOLD
 
 
 def train_step(network: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer) -> tuple[Tensor, Tensor]:

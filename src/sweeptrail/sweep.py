@@ -152,6 +152,8 @@ def run_sweep(plan: Plan, console: Console, say: Callable[[str], None]) -> Outco
         sweep.save_results(found)
         failed = [result.name for result in found if result.status != "FINISHED"]
         sweep.close(outcome.status, f"{len(failed)} of {len(found)} runs failed" if failed else "")
+    if not plan.tracked:
+        return outcome
     return replace(outcome, waiting=courier.waiting(), address=courier.address(sweep.identity))
 
 

@@ -2,9 +2,9 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 
-from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox.courier import Courier
 
 INTERVAL = 0.5
@@ -31,10 +31,11 @@ class BackgroundCourier:
         self._thread.start()
 
     def finish(self, timeout: float) -> None:
-        """Deliver the rest, for at most so many seconds."""
+        """Deliver the rest; give up when the server has accepted nothing for so many seconds."""
+        began = time.monotonic()
         self._stopping.set()
-        if self._thread.ident:
-            self._thread.join(timeout)
+        while self._thread.is_alive() and time.monotonic() - max(began, self._courier.answered) < timeout:
+            self._thread.join(0.05)
         self._deadline_passed.set()
 
     def waiting(self) -> int:
@@ -58,7 +59,7 @@ class BackgroundCourier:
             stopping = self._stopping.is_set()
             try:
                 self._courier.deliver()
-            except DeliveryError as error:
+            except Exception as error:  # whatever it was, a courier that dies would deliver nothing more
                 self._fail(str(error))
                 pause = min(pause * 2, LONGEST_PAUSE)
                 self._deadline_passed.wait(min(pause, 1) if stopping else 0)
@@ -73,6 +74,7 @@ class BackgroundCourier:
         if not self._problem:
             self._say(f"the tracking server does not answer; everything is kept on disk and sent later ({problem})")
         self._problem = problem
+        self._courier.answered = min(self._courier.answered, time.monotonic())
 
     def _recover(self) -> None:
         if self._problem:

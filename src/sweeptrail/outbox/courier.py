@@ -1,5 +1,6 @@
 """Delivers journals to the tracking server: at least once sent, exactly once in effect."""
 
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import groupby
@@ -31,13 +32,17 @@ class Courier:
         self._runs: dict[str, Mailbox] = {}
         self._unanswered: set[str] = set()
         self._is_new_sweep = False
+        self.answered = float("inf")
+        """When the server last accepted something, by time.monotonic; infinite while MLflow is being loaded."""
 
     @cached_property
     def server(self) -> "TrackingServer":
         """The tracking server. The first use loads MLflow, which takes 2 s and 150 MB."""
         from sweeptrail.outbox.server import TrackingServer
 
-        return TrackingServer(self.uri)
+        server = TrackingServer(self.uri)
+        self.answered = time.monotonic()
+        return server
 
     def box_of(self, identity: str) -> Mailbox | None:
         """Return the mailbox of a run met so far; its `run_id` is that on the tracking server."""
@@ -74,12 +79,16 @@ class Courier:
             if batched:
                 batch = list(group)
                 self._try_batch(box, [entry for entry, _ in batch])
-                box.offset = batch[-1][1]
+                self._advance(box, batch[-1][1])
             else:
                 for entry, offset in group:
                     self._try(box, entry)
-                    box.offset = offset
+                    self._advance(box, offset)
         return len(records)
+
+    def _advance(self, box: Mailbox, offset: int) -> None:
+        box.offset = offset
+        self.answered = time.monotonic()
 
     def _try_batch(self, box: Mailbox, batch: list[journal.Entry]) -> None:
         """Send a batch; when something in it is refused, send its entries one by one."""

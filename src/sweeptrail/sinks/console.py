@@ -260,6 +260,5 @@ def _rankable(value: float | None) -> float:
 
 
 def show(renderable: RenderableType) -> None:
-    """Print it, in plain letters where there is no terminal."""
-    console = RichConsole(highlight=False)
-    console.print(renderable, width=None if console.is_terminal else 160)
+    """Print it, in plain letters and wide where there is no terminal."""
+    RichConsole(highlight=False, width=None if sys.stdout.isatty() else 160).print(renderable)
