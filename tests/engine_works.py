@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeptrail.engines.sharing import SharedArray
 from sweeptrail.errors import Cancelled
 from sweeptrail.records import Job, RunResult
 from sweeptrail.settings import RunSettings
+from sweeptrail.sharing import Array
 from sweeptrail.space import make_run
 
 
@@ -139,10 +139,10 @@ class UnreadableWork:
 class ReadAll:
     """Work that reads a shared array and then writes to it; tells what it read and what memory that took."""
 
-    images: SharedArray
+    images: Array
 
     def __call__(self, job: Job) -> RunResult:
-        images = self.images.array
+        images = self.images
         total = float(images.sum())
         memory = mapped_kilobytes()
         images[0] = 255

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from sweeptrail.engines.processes import Processes
-from sweeptrail.engines.sharing import Array, SharedArray, pack, share, unpack
 from sweeptrail.errors import SweeptrailError
+from sweeptrail.sharing import Array, _descriptors, pack, share, unpack
 from tests import engine_works as works
 
 ARRAYS = [
@@ -28,7 +28,7 @@ def packed_and_unpacked(value: object) -> object:
 def test_an_array_arrives_as_it_was(array: Array) -> None:
     arrived = packed_and_unpacked({"images": share(array)})
     assert isinstance(arrived, dict)
-    images = arrived["images"].array
+    images = arrived["images"]
     assert (images.dtype, images.shape) == (array.dtype, array.shape)
     np.testing.assert_array_equal(images, array)
 
@@ -36,26 +36,27 @@ def test_an_array_arrives_as_it_was(array: Array) -> None:
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{array.shape}")
 def test_a_plain_pickle_carries_the_bytes(array: Array) -> None:
     copy = pickle.loads(pickle.dumps(share(array)))
-    assert copy.descriptor is None
-    np.testing.assert_array_equal(copy.array, array)
+    assert id(copy) not in _descriptors
+    np.testing.assert_array_equal(copy, array)
 
 
-def test_a_copy_that_is_not_shared_can_be_packed_too() -> None:
-    copy = packed_and_unpacked(SharedArray(ARRAYS[0]))
-    assert isinstance(copy, SharedArray)
-    np.testing.assert_array_equal(copy.array, ARRAYS[0])
+def test_an_array_that_is_not_shared_can_be_packed_too() -> None:
+    for array in (ARRAYS[0], share(ARRAYS[0])[1:]):
+        copy = packed_and_unpacked(array)
+        assert isinstance(copy, np.ndarray)
+        np.testing.assert_array_equal(copy, array)
 
 
 def test_workers_read_the_same_memory_and_cannot_disturb_each_other() -> None:
     shared = share(np.ones(32 << 20, np.uint8))
-    assert shared.array.sum() == 32 << 20  # this process has mapped all of it from here on
+    assert shared.sum() == 32 << 20  # this process has mapped all of it from here on
     results = list(Processes(workers=2, preload=()).run(works.ReadAll(shared), works.jobs(2)))
     assert [result.error for result in results] == [None, None]
     for result in results:
         assert result.metrics["total"] == 32 << 20
         assert result.metrics["Rss"] >= 32 << 10
         assert result.metrics["Pss"] <= result.metrics["Rss"] * 0.51
-    assert shared.array[0] == 1
+    assert shared[0] == 1
 
 
 @pytest.mark.parametrize("has_memory_files", [True, False])
@@ -65,15 +66,13 @@ def test_shared_memory_has_no_name_so_that_nothing_is_left_behind(
     if not has_memory_files:
         monkeypatch.delattr(os, "memfd_create")
     shared = share(ARRAYS[0])
-    assert shared.descriptor is not None
-    assert os.fstat(shared.descriptor).st_nlink == 0
-    np.testing.assert_array_equal(shared.array, ARRAYS[0])
+    assert os.fstat(_descriptors[id(shared)]).st_nlink == 0
+    np.testing.assert_array_equal(shared, ARRAYS[0])
 
 
 def test_shared_memory_is_given_back_with_the_last_reference() -> None:
     shared = share(ARRAYS[0])
-    descriptor = shared.descriptor
-    assert descriptor is not None
+    descriptor = _descriptors[id(shared)]
     del shared
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)

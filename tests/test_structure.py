@@ -14,11 +14,11 @@ SOURCE = Path(sweeptrail.__file__).parent
 
 LAYERS = [
     {"errors"},
-    {"space", "tracking"},
+    {"space", "tracking", "sharing"},
     {"settings", "folders", "context"},
     {"records", "data"},
     {"results", "batches", "kernels", "outbox.journal", "sinks", "engines"},
-    {"networks", "outbox.entries", "outbox.mailbox", "engines.guard", "engines.sharing", "work"},
+    {"networks", "outbox.entries", "outbox.mailbox", "engines.guard", "work"},
     {"steps", "outbox.server", "engines.worker", "sinks.group", "sinks.console", "sinks.tensorboard"},
     {"manager", "outbox.courier", "sinks.outbox", "engines.serial", "engines.forkserver_main"},
     {"training", "outbox.background", "follower", "plan", "engines.forkserver"},

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeptrail.errors import DataError
+from sweeptrail.sharing import share
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -35,7 +36,7 @@ WAYS = (
 
 @dataclass(frozen=True)
 class FashionMnist:
-    """The data set as published, whatever the files were packed in."""
+    """The data set as published, whatever the files were packed in, in memory that processes can share."""
 
     train_images: Bytes
     """60000 x 28 x 28."""
@@ -163,7 +164,7 @@ def _read_file(folder: Path, file: _File) -> Bytes | str:
         return f"{expected}, got a damaged gzip file, unpacked up to byte {size}: {error}"
     if sha256.hexdigest() != file.sha256:
         return f"{expected}, got {size} bytes with SHA-256 {sha256.hexdigest()[:12]}…"
-    return content[file.header :].reshape(file.shape)
+    return share(content[file.header :].reshape(file.shape))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ TRAIN_IMAGES = 60_000
 LARGEST = 2**53
 """No number here needs to be larger, and up to here every whole number is exact everywhere."""
 
-ENGINES = ("serial",)
+ENGINES = ("processes", "serial")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 NETWORKS = ("Network",)
 """The built-in networks; any other is written `module:Class`."""
@@ -58,9 +58,11 @@ class Settings:
     validation_samples: int = 5000
     threads: int = 1
     device: str = "auto"
-    engine: str = "serial"
+    engine: str = "processes"
     workers: int | None = None
     """How many runs at a time; None for as many as the machine has room for."""
+    retries: int = 1
+    """How often a run is tried again when its worker died."""
     data_dir: str | None = None
 
     def grid(self) -> list[tuple[Run, RunSettings]]:
@@ -216,6 +218,7 @@ PARSERS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "device": (_device, "auto, cpu, cuda, cuda:0 or mps", "auto"),
     "engine": (_one_of(ENGINES), f"any of {', '.join(ENGINES)}", ENGINES[0]),
     "workers": (_or_none("auto", _number(int, 1)), "a whole number from 1, or auto", "auto"),
+    "retries": (_number(int, 0), "a whole number from 0", "1"),
     "data_dir": (_or_none("auto", str), "a folder with the four files of Fashion-MNIST, or auto", "auto"),
 }
 """For each setting: what turns text into a value, what is expected in words, an example."""

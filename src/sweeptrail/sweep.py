@@ -14,6 +14,7 @@ from pathlib import Path
 from sweeptrail import folders, results
 from sweeptrail.context import context_tags
 from sweeptrail.engines import Engine
+from sweeptrail.engines.processes import Processes
 from sweeptrail.engines.serial import Serial
 from sweeptrail.errors import SweeptrailError, UsageError
 from sweeptrail.follower import Follower
@@ -186,7 +187,9 @@ def _shown(jobs: list[Job], console: Console) -> Iterator[None]:
 
 def engine_of(settings: Settings) -> Engine:
     """Return the engine that carries the runs out."""
-    return {"serial": Serial}[settings.engine]()
+    if settings.engine == "serial":
+        return Serial()
+    return Processes(settings.workers, settings.retries)
 
 
 def run_key(settings: RunSettings, data_digest: str) -> str:

@@ -18,13 +18,14 @@ from sweeptrail.settings import RunSettings
 from sweeptrail.sinks import Sink
 from sweeptrail.sinks.outbox import Outbox
 from sweeptrail.sinks.tensorboard import TensorBoard
-from sweeptrail.steps import EVALUATION_BATCH, evaluate, make_optimizer, train_step
+from sweeptrail.steps import EVALUATION_BATCH, evaluate, keep_freed_memory, make_optimizer, train_step
 
 
 class Trainer:
     """Carries out jobs on the same data."""
 
     def __init__(self, data: FashionMnist) -> None:
+        keep_freed_memory()
         self._data = data
         self._splits: dict[tuple[int | None, int, str], Splits] = {}
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from sweeptrail.engines import Work
 from sweeptrail.engines.forkserver import ForkServer
 from sweeptrail.engines.guard import failed
-from sweeptrail.engines.sharing import pack
 from sweeptrail.engines.worker import Answer
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.records import Job, RunResult
 from sweeptrail.settings import TRAIN_IMAGES, RunSettings
+from sweeptrail.sharing import pack
 
 STEP_COST = 20
 """What a batch costs beside its samples, in samples; measured with `Network` and Adam on one core: 300, 230, 125 and

@@ -14,9 +14,9 @@ from typing import NoReturn
 
 from sweeptrail.engines import Work
 from sweeptrail.engines.guard import carry_out, failed
-from sweeptrail.engines.sharing import unpack
 from sweeptrail.errors import Cancelled, SweeptrailError
 from sweeptrail.records import RunResult
+from sweeptrail.sharing import unpack
 
 GRACE = 2.0
 """Seconds that a cancelled worker has to clean up before it is killed."""

@@ -8,7 +8,6 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,35 +18,29 @@ from sweeptrail.errors import SweeptrailError
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
-class SharedArray:
-    """A numpy array that `pack` hands to other processes without copying it.
-
-    Who writes to `array` gets pages of their own; nobody else sees it. Pickled in any other way, it
-    travels with its bytes and arrives as an array that is not shared.
-    """
-
-    array: Array
-    descriptor: int | None = None
-    """The file without a name that holds the bytes; None for an array that is not shared."""
-
-    def __reduce__(self) -> tuple[type["SharedArray"], tuple[Array]]:
-        return SharedArray, (self.array,)
+_descriptors: dict[int, int] = {}
+"""For each shared array that is alive, by its id, the file without a name that holds its bytes."""
 
 
-def share(array: Array) -> SharedArray:
-    """Copy the array to memory that other processes can map; it is freed with its last user, even a killed one.
+def share(array: Array) -> Array:
+    """Return a copy in memory that `pack` hands to other processes; it is freed with its last user, even a killed one.
 
-    Raises ValueError for an array of Python objects.
+    Who writes to it gets pages of their own; nobody else sees it. Pickled in any other way, or as a
+    slice, it travels with its bytes. Raises ValueError for an array of Python objects.
     """
     if array.dtype.hasobject:
         raise ValueError(f"expected an array of numbers, got one of {array.dtype}; write array.astype(float), say")
     if not array.size:
-        return SharedArray(array)
+        return array.copy()
     descriptor = _anonymous_file(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    shared = SharedArray(_mapped(descriptor, array.dtype, array.shape), descriptor)
-    weakref.finalize(shared, os.close, descriptor)
+    shared = _mapped(descriptor, array.dtype, array.shape)
+    _descriptors[id(shared)] = descriptor
+    weakref.finalize(shared, _release, id(shared))
     return shared
+
+
+def _release(number: int) -> None:
+    os.close(_descriptors.pop(number))
 
 
 @contextmanager
@@ -100,10 +93,10 @@ class _Pickler(pickle.Pickler):
         self.descriptors: list[int] = []
 
     def persistent_id(self, obj: object) -> tuple[int, np.dtype[Any], tuple[int, ...]] | None:
-        if not isinstance(obj, SharedArray) or obj.descriptor is None:
+        if not isinstance(obj, np.ndarray) or id(obj) not in _descriptors:
             return None
-        self.descriptors.append(obj.descriptor)
-        return len(self.descriptors) - 1, obj.array.dtype, obj.array.shape
+        self.descriptors.append(_descriptors[id(obj)])
+        return len(self.descriptors) - 1, obj.dtype, obj.shape
 
 
 class _Unpickler(pickle.Unpickler):
@@ -111,9 +104,9 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(pickled))
         self._descriptors = descriptors
 
-    def persistent_load(self, pid: Any) -> SharedArray:
+    def persistent_load(self, pid: Any) -> Array:
         position, dtype, shape = pid
-        return SharedArray(_mapped(self._descriptors[position], dtype, shape))
+        return _mapped(self._descriptors[position], dtype, shape)
 
 
 def _mapped(descriptor: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
