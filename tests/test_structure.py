@@ -14,22 +14,38 @@ SOURCE = Path(sweeptrail.__file__).parent
 
 LAYERS = [
     {"errors"},
-    {"space", "tracking", "sharing"},
+    {"space", "tracking", "sharing", "locks", "signals"},
     {"settings", "folders", "context"},
     {"records", "data"},
     {"results", "batches", "kernels", "outbox.journal", "sinks", "engines"},
-    {"networks", "outbox.entries", "outbox.mailbox", "engines.guard", "work"},
-    {"steps", "outbox.server", "engines.worker", "sinks.group", "sinks.console", "sinks.tensorboard"},
-    {"manager", "outbox.courier", "sinks.outbox", "engines.serial", "engines.forkserver_main"},
-    {"training", "outbox.background", "follower", "plan", "engines.forkserver"},
-    {"engines.processes"},
+    {
+        "description",
+        "history",
+        "networks",
+        "outbox.entries",
+        "outbox.mailbox",
+        "outbox.database",
+        "engines.guard",
+        "work",
+    },
+    {"steps", "resume", "outbox.server", "engines.worker"},
+    {"sinks.group", "sinks.console", "sinks.tensorboard", "sinks.checkpoint", "sinks.outbox"},
+    {"manager", "outbox.courier", "outbox.pull", "engines.serial", "engines.forkserver_main"},
+    {"training", "outbox.background", "plan", "upkeep", "follower", "engines.forkserver"},
+    {"engines.processes", "remote"},
+    {"engines.ray"},
     {"standalone", "sweep"},
     {"cli"},
     {"__main__"},
 ]
 """A module imports from the layers above its own in this list, never from its own or from those below."""
 
-ONLY_IN = {"mlflow": {"outbox.server"}, "click": {"cli"}, "rich": {"sinks.console"}, "ray": {"engines.ray"}}
+ONLY_IN = {
+    "mlflow": {"outbox.server", "outbox.pull", "outbox.database"},
+    "click": {"cli"},
+    "rich": {"sinks.console"},
+    "ray": {"engines.ray"},
+}
 
 WITHOUT_TORCH = ["errors", "space", "records", "settings", "tracking", "data", "plan", "engines.processes", "cli"]
 

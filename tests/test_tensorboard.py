@@ -1,5 +1,6 @@
 """Event files are read back by TensorBoard's own readers, the HParams page by its plugin's own code."""
 
+import dataclasses
 import math
 import os
 import threading
@@ -185,25 +186,29 @@ def test_a_folder_name_may_be_hostile(tmp_path):
     assert [event.step for event in read(tmp_path / name).Scalars("Loss")] == [1]
 
 
-def test_a_run_tried_again_in_the_same_folder_shows_each_step_once(tmp_path):
-    abandoned, network = TensorBoard(str(tmp_path)), Small()
-    abandoned.begin(start(), network, LOADER)
-    for number in (1, 2):
-        learn(network)
-        abandoned.epoch(epoch(number))
-    first = next((tmp_path / "1_lr=0.01").iterdir())
+def test_a_run_that_begins_anew_in_its_folder_shows_each_step_once(tmp_path):
+    write(tmp_path, start(), [epoch(1), epoch(2)], status="KILLED")
+    assert len(write(tmp_path, start(), [epoch(1), epoch(2), epoch(3)])) == 1
+    assert [event.step for event in read(tmp_path / "1_lr=0.01").Scalars("Loss")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("torn", [0, 20])
+@pytest.mark.parametrize("status", ["KILLED", "FAILED"])
+def test_a_run_that_goes_on_shows_each_step_once_and_its_last_ending(tmp_path, torn, status):
+    [first] = write(tmp_path, start(), [epoch(1), epoch(2), epoch(3)], status=status, test_accuracy=0.1)
     # Readers take the files in the order of the seconds in their names, and both are of the same second here.
-    first.rename(first.with_name("events.out.tfevents.0000000001.host.1.0"))
-    assert len(write(tmp_path, start(), [epoch(1), epoch(2), epoch(3)])) == 2
+    renamed = first.rename(first.with_name("events.out.tfevents.0000000001.host.1.0"))
+    renamed.write_bytes(renamed.read_bytes()[: renamed.stat().st_size - torn])
+    going_on = dataclasses.replace(start(), resumed_after=2)
+    assert len(write(tmp_path, going_on, [epoch(1), epoch(2), epoch(3), epoch(4)], test_accuracy=0.9)) == 2
     events = read(tmp_path / "1_lr=0.01")
     modern = plugin_event_accumulator.EventAccumulator(str(tmp_path / "1_lr=0.01"), tensor_size_guidance={}).Reload()
     for tag in ("Loss", "out.weight.grad"):
-        assert [event.step for event in modern.Tensors(tag)] == [1, 2, 3]
+        assert [event.step for event in modern.Tensors(tag)] == [1, 2, 3, 4]
     assert [event.step for event in modern.Tensors("images")] == [0]
-    assert [event.step for event in events.Scalars("Loss")] == [1, 2, 3]
-    assert [event.step for event in events.Histograms("out.weight.grad")] == [1, 2, 3]
-    assert abandoned.writer
-    abandoned.writer.close()
+    assert [event.step for event in events.Scalars("Loss")] == [1, 2, 3, 4]
+    assert [event.value for event in events.Scalars("Test accuracy")] == [pytest.approx(0.9)]
+    assert page(tmp_path)[2]["1_lr=0.01"][1].status == api_pb2.STATUS_SUCCESS
 
 
 def test_the_hparams_page_has_one_session_for_each_run_of_two_sweeps(tmp_path):
@@ -227,7 +232,7 @@ def test_the_hparams_page_has_one_session_for_each_run_of_two_sweeps(tmp_path):
 
 @pytest.mark.parametrize(
     ("status", "shown"),
-    [("FINISHED", api_pb2.STATUS_SUCCESS), ("FAILED", api_pb2.STATUS_FAILURE), ("KILLED", api_pb2.STATUS_UNKNOWN)],
+    [("FINISHED", api_pb2.STATUS_SUCCESS), ("FAILED", api_pb2.STATUS_FAILURE), ("KILLED", api_pb2.STATUS_FAILURE)],
 )
 def test_the_hparams_page_shows_how_a_run_ended(tmp_path, status, shown):
     write(tmp_path, start(), [epoch(1)], status=status)

@@ -7,6 +7,7 @@ SweeptrailError                 the work failed                              exi
 │   ├── DataError               the data set is missing or damaged
 │   └── TrackingError           the tracking URI cannot be used
 ├── StateError (RuntimeError)   RunManager's methods were called out of order
+├── DivergedError               a loss is no number any more
 ├── JournalError                a journal on disk cannot be read or written
 ├── RefusedError                the tracking server will never accept what it was told
 └── DeliveryError               the tracking server could not be told        exit code 3
@@ -54,6 +55,10 @@ class TrackingError(UsageError):
 
 class StateError(SweeptrailError, RuntimeError):
     """The methods of a RunManager were called out of order."""
+
+
+class DivergedError(SweeptrailError):
+    """A loss is no number any more: training longer cannot help."""
 
 
 class JournalError(SweeptrailError):

@@ -9,8 +9,9 @@ from pathlib import Path
 from sweeptrail.errors import SettingsError
 from sweeptrail.tracking import Tracking
 
-DESCRIPTION = "sweep.json"
 RESULTS = "results"
+LOCK = "lock"
+"""Held by the process that carries the sweep out."""
 
 
 def home(tracking: Tracking) -> Path:

@@ -4,14 +4,13 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from sweeptrail.history import epoch_of
 from sweeptrail.outbox import journal
-from sweeptrail.records import Epoch, Job, RunStart
+from sweeptrail.records import Job, RunStart
 from sweeptrail.sinks.console import Console
 
 INTERVAL = 0.25
 """Seconds between two looks."""
-
-COLUMNS = ("loss", "accuracy", "epoch_duration", "run_duration")
 
 
 class Follower:
@@ -19,7 +18,8 @@ class Follower:
 
     def __init__(self, jobs: Iterable[Job], console: Console) -> None:
         self._waiting = {Path(job.folder) / journal.FILE_NAME: job for job in jobs}
-        self._offsets: dict[Path, int] = {}
+        # A run that goes on has been shown up to here.
+        self._offsets = {path: path.stat().st_size for path in self._waiting if path.exists()}
         self._console = console
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
@@ -51,7 +51,4 @@ class Follower:
             time = entry["time"] / 1000
             self._console.begin(RunStart(job.index, job.name, job.params, epochs=job.settings.epochs, time=time))
         elif entry["kind"] == "metrics" and "loss" in entry["values"]:
-            columns = {name: entry["values"][name] for name in COLUMNS}
-            extra = {name: value for name, value in entry["values"].items() if name not in COLUMNS}
-            time = entry["time"] / 1000
-            self._console.epoch(Epoch(run=job.index, epoch=entry["step"], extra=extra, time=time, **columns))
+            self._console.epoch(epoch_of(entry, job.index))

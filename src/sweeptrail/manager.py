@@ -83,6 +83,14 @@ class RunManager:
             self._start = None
             raise
 
+    def go_on_after(self, epochs: Sequence[Epoch]) -> None:
+        """Take over the epochs that the run had completed before it was interrupted; the sinks are told again."""
+        self._expect(self._start and not self._epochs, "go_on_after() comes right after begin_run()")
+        for epoch in epochs:
+            self._keep(epoch)
+        self.epoch_count = epochs[-1].epoch if epochs else 0
+        self._run_began -= epochs[-1].run_duration if epochs else 0
+
     def begin_epoch(self) -> None:
         """Begin to count an epoch."""
         self._expect(self._start and not self._in_epoch, "begin_epoch() comes after begin_run() or end_epoch()")
@@ -140,9 +148,7 @@ class RunManager:
             time=time.time(),
         )
         self._in_epoch = False
-        self._epochs.append(epoch)
-        self.run_data.append(results.row(epoch, self._start.params))
-        self._sinks.epoch(epoch)
+        self._keep(epoch)
         return epoch
 
     def end_run(self, **metrics: float) -> RunResult:
@@ -186,6 +192,12 @@ class RunManager:
 
         self._standalone = Standalone(self)
         self._sinks = Sinks(self._standalone.sinks)
+
+    def _keep(self, epoch: Epoch) -> None:
+        assert self._start
+        self._epochs.append(epoch)
+        self.run_data.append(results.row(epoch, self._start.params))
+        self._sinks.epoch(epoch)
 
     def _finish_run(self, status: Status, metrics: Mapping[str, float], error: str | None) -> RunResult:
         assert self._start

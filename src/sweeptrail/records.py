@@ -30,6 +30,11 @@ class Job:
     """Names of the sinks that are built where the run is carried out."""
 
     @property
+    def key(self) -> str:
+        """What the run is recognised by: a hash of all that changes its numbers."""
+        return self.tags.get("sweeptrail.key", "")
+
+    @property
     def params(self) -> dict[str, Any]:
         """The hyperparameters that distinguish this run: the columns of the results table."""
         return self.run._asdict()  # type: ignore[attr-defined, no-any-return]  # a Run is a namedtuple
@@ -47,6 +52,8 @@ class RunStart:
     """Whatever else the run was carried out with."""
     epochs: int | None = None
     """How many epochs are planned, when that is known."""
+    resumed_after: int = 0
+    """How many epochs were completed before; the sinks are told of them again, and know them."""
     time: float = 0.0
     """Seconds since 1970."""
 

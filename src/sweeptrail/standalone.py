@@ -6,13 +6,15 @@ import traceback
 import uuid
 import weakref
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from sweeptrail.context import context_tags
+from sweeptrail.description import Description
 from sweeptrail.errors import DeliveryError
-from sweeptrail.folders import new_sweep_folder
+from sweeptrail.folders import LOCK, new_sweep_folder
+from sweeptrail.locks import locked
 from sweeptrail.outbox import entries, journal
 from sweeptrail.outbox.background import BackgroundCourier
 from sweeptrail.outbox.courier import Courier
@@ -21,7 +23,7 @@ from sweeptrail.sinks import Sink
 from sweeptrail.sinks.console import Console
 from sweeptrail.sinks.outbox import Outbox
 from sweeptrail.sinks.tensorboard import TensorBoard
-from sweeptrail.tracking import Tracking
+from sweeptrail.tracking import Tracking, without_credentials
 
 DELIVERY_TIMEOUT = 10.0
 """Seconds to wait at the end for a server that does not answer."""
@@ -38,6 +40,9 @@ class Standalone:
         tracking = Tracking.from_environment()
         folder = new_sweep_folder(Path("runs"))
         identity, tags = uuid.uuid4().hex, context_tags()
+        Description(identity, time.time(), without_credentials(tracking.uri), settings={}, runs=[]).write(folder)
+        self._lifetime = ExitStack()
+        self._lifetime.enter_context(locked(folder / LOCK))
         self._start: RunStart | None = None
         self._epochs: list[Epoch] = []
         self._closes_parent = not tracking.adopted_closes_itself
@@ -85,9 +90,11 @@ class Standalone:
             self._journal.append(entries.closed(status, time=time.time()))
         self._journal.sync()
         self._journal.close()
+        self._lifetime.close()
         self._courier.finish(DELIVERY_TIMEOUT)
         if waiting := self._courier.waiting():
-            _say(f"{waiting} records wait in {self._journal.path.parent} for the tracking server")
+            folder = self._journal.path.parent
+            _say(f"{waiting} records wait for the tracking server; to deliver them: sweeptrail sync '{folder}'")
 
     def _close_abandoned(self) -> None:
         """Close what the loop left open; whatever broke it off is what Python reported last."""

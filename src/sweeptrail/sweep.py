@@ -1,4 +1,4 @@
-"""One sweep from start to finish."""
+"""One sweep from start to finish, and its resumption."""
 
 import hashlib
 import json
@@ -6,34 +6,43 @@ import shlex
 import sys
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from sweeptrail import folders, results
+from sweeptrail import description, folders, results
 from sweeptrail.context import context_tags
+from sweeptrail.description import SETTINGS_TAG, Description, KnownRun
 from sweeptrail.engines import Engine
 from sweeptrail.engines.processes import Processes
 from sweeptrail.engines.serial import Serial
-from sweeptrail.errors import SweeptrailError, UsageError
+from sweeptrail.errors import Cancelled, SweeptrailError, UsageError
 from sweeptrail.follower import Follower
+from sweeptrail.history import History, read_history, result_of
+from sweeptrail.locks import locked
 from sweeptrail.outbox import entries, journal
 from sweeptrail.outbox.background import BackgroundCourier
 from sweeptrail.outbox.courier import Courier
+from sweeptrail.outbox.mailbox import Mailbox
 from sweeptrail.plan import Plan
 from sweeptrail.records import Job, RunResult, Status
+from sweeptrail.resume import HARMLESS
 from sweeptrail.settings import RunSettings, Settings, as_text
 from sweeptrail.sinks.console import Console
-from sweeptrail.space import run_name
+from sweeptrail.sinks.outbox import append, close_abandoned, close_open_runs
+from sweeptrail.space import Run, run_name
 from sweeptrail.tracking import usable_uri, without_credentials
 from sweeptrail.work import Training
 
-SINKS = ("tensorboard", "outbox")
+SINKS = ("tensorboard", "checkpoint", "outbox")
 """The sinks of a tracked run."""
 
 DELIVERY_TIMEOUT = 10.0
 """Seconds to wait at the end for a server that does not answer."""
+
+STOPPING_TIMEOUT = 2.0
+"""The same after Ctrl-C or SIGTERM, when everything must be over within five seconds."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Outcome:
 
     folder: Path
     results: tuple[RunResult, ...]
-    """One for each run that was carried out, in the order of the grid."""
+    """One for each run of the grid, in its order, also for those that an earlier sitting carried out."""
     waiting: int = 0
     """How many records the tracking server has not got yet."""
     address: str = ""
@@ -64,42 +73,72 @@ class Outcome:
 class Sweep:
     """A sweep in its folder, with the journal of its parent run."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Make the folder and describe the sweep in it. Raises SettingsError if that cannot be written."""
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        """Describe the sweep in its folder. Raises SweeptrailError if that cannot be written."""
         self.plan = plan
-        self.folder = folders.new_sweep_folder(plan.runs_dir)
-        self.identity = uuid.uuid4().hex
+        self.folder = folder
+        before = description.read(self.folder) if plan.resumed else None
+        self.identity = before.identity if before else uuid.uuid4().hex
         self.tags = {**context_tags(), "sweeptrail.data_digest": plan.data.digest}
-        self.jobs = [self._job(index, *combination) for index, combination in enumerate(plan.settings.grid(), 1)]
-        self._describe()
+        self.jobs = list(self._make_jobs(before.runs if before else ()))
+        Description(
+            identity=self.identity,
+            created=before.created if before else time.time(),
+            tracking_uri=without_credentials(plan.tracking.uri),
+            settings=as_text(plan.settings),
+            runs=[KnownRun(job.index, job.name, job.key) for job in self.jobs],
+        ).write(self.folder)
         self._journal = journal.Journal(self.folder / journal.FILE_NAME)
 
     def open(self) -> None:
-        """Say that the sweep begins."""
+        """Say that the sweep begins, or goes on."""
         tracking, data = self.plan.tracking, self.plan.data
-        profile = {"train_samples": len(data.train_labels), "test_samples": len(data.test_labels)}
+        tags = {**self.tags, "sweeptrail.folder": str(self.folder)}
+        settings = as_text(self.plan.settings)
+        adopt = {} if self.plan.resumed else tracking.adopt_entry()
         self._write(
             entries.opened(
                 self.identity,
                 name=self.folder.name,
                 time=time.time(),
-                tags={**self.tags, "sweeptrail.folder": str(self.folder)},
+                tags=tags,
                 experiment=tracking.experiment,
-                adopt=tracking.adopt_entry(),
+                adopt=adopt,
             ),
-            entries.params(as_text(self.plan.settings)),
-            entries.dataset(name="Fashion-MNIST", digest=data.digest, source=data.folder, profile=profile),
+            entries.tags({SETTINGS_TAG: json.dumps(settings)}),
         )
+        if not self.plan.resumed:
+            profile = {"train_samples": len(data.train_labels), "test_samples": len(data.test_labels)}
+            self._write(
+                entries.params(settings),
+                entries.dataset(name="Fashion-MNIST", digest=data.digest, source=data.folder, profile=profile),
+            )
 
-    def save_results(self, found: list[RunResult]) -> None:
+    def ended(self) -> list[RunResult]:
+        """Return the results of the runs that are over, as their journals tell them."""
+        histories = ((job, self.history(job)) for job in self.jobs)
+        return [result_of(job, history) for job, history in histories if history.status]
+
+    def save_results(self, found: Iterable[RunResult]) -> None:
         """Write the table of everything, and have it delivered."""
         files = results.save(results.rows(found), self.folder / folders.RESULTS)
         self._write(*(entries.artifact(file.name) for file in files))
 
+    def settled(self, result: RunResult) -> RunResult:
+        """Return the result with the epochs that its journal has, after ending a journal that its worker left open."""
+        if result.status == "FINISHED" or not self.plan.tracked:
+            return result
+        job = next(job for job in self.jobs if job.index == result.index)
+        close_abandoned(job, result)
+        return replace(result, epochs=self.history(job).epochs)
+
+    def history(self, job: Job) -> History:
+        """Return what a job has left behind so far."""
+        return read_history(Path(job.folder), job.index)
+
     def close(self, status: Status, reason: str = "") -> None:
         """Say how the sweep ended."""
-        tags = [entries.tags({"sweeptrail.reason": reason})] if reason else []
-        self._write(*tags, entries.closed(status, time=time.time()))
+        self._write(entries.tags({"sweeptrail.reason": reason}), entries.closed(status, time=time.time()))
         self._journal.close()
 
     def _write(self, *records: journal.Entry) -> None:
@@ -107,8 +146,19 @@ class Sweep:
             self._journal.append(record)
         self._journal.sync()
 
-    def _job(self, index: int, run: tuple[object, ...], settings: RunSettings) -> Job:
-        name = run_name(index, run._asdict())  # type: ignore[attr-defined]  # a Run is a namedtuple
+    def _make_jobs(self, known: Iterable[KnownRun]) -> Iterator[Job]:
+        """Yield a job for each combination; those that were there before keep their number and name."""
+        by_key = {run.key: run for run in known}
+        next_index = max((run.index for run in by_key.values()), default=0) + 1
+        for run, settings in self.plan.settings.grid():
+            key = run_key(settings, self.plan.data.digest)
+            old = by_key.get(key)
+            index = old.index if old else next_index
+            next_index += not old
+            name = old.name if old else run_name(index, run._asdict())  # type: ignore[attr-defined]  # a namedtuple
+            yield self._job(index, name, key, run, settings)
+
+    def _job(self, index: int, name: str, key: str, run: Run, settings: RunSettings) -> Job:
         return Job(
             index=index,
             name=name,
@@ -116,49 +166,57 @@ class Sweep:
             settings=settings,
             folder=str(self.folder / name),
             parent=self.identity,
-            tags={**self.tags, "sweeptrail.key": run_key(settings, self.plan.data.digest)},
+            tags={**self.tags, "sweeptrail.key": key},
             sinks=SINKS if self.plan.tracked else (),
         )
 
-    def _describe(self) -> None:
-        description = {
-            "version": 1,
-            "identity": self.identity,
-            "created": time.time(),
-            "tracking_uri": without_credentials(self.plan.tracking.uri),
-            "data_digest": self.plan.data.digest,
-            "settings": as_text(self.plan.settings),
-            "runs": [{"index": job.index, "name": job.name, "key": job.tags["sweeptrail.key"]} for job in self.jobs],
-        }
-        results.write_whole(self.folder / folders.DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
+def run_sweep(plan: Plan, console: Callable[[int], Console], say: Callable[[str], None]) -> Outcome:
+    """Carry out every run of the plan that is not finished.
 
-def run_sweep(plan: Plan, console: Console, say: Callable[[str], None]) -> Outcome:
-    """Carry out every run of the plan; `say` gets what a person should know at once."""
-    sweep = Sweep(plan)
-    found: list[RunResult] = []
-    with _delivering(sweep, say) as courier:
-        sweep.open()
-        try:
-            with _shown(sweep.jobs, console), _carried_out(plan, sweep.jobs) as coming:
-                for result in coming:
-                    found.append(result)
-                    console.end(result)
-        except BaseException as error:
-            sweep.save_results(found)
-            sweep.close("FAILED" if isinstance(error, Exception) else "KILLED", f"{type(error).__name__}: {error}")
-            raise
-        found.sort(key=lambda result: result.index)
-        outcome = Outcome(sweep.folder, tuple(found))
-        sweep.save_results(found)
-        failed = [result.name for result in found if result.status != "FINISHED"]
-        sweep.close(outcome.status, f"{len(failed)} of {len(found)} runs failed" if failed else "")
+    `console` is made for the number of runs; `say` gets what a person should know at once.
+    Raises UsageError when another process is at this sweep, and Cancelled when it is stopped.
+    """
+    folder = plan.resumed or folders.new_sweep_folder(plan.runs_dir)
+    with locked(folder / folders.LOCK) as was_free:
+        if not was_free:
+            raise UsageError(f"resume: another process is carrying out {folder}; wait for its end, or stop it first")
+        sweep = Sweep(plan, folder)
+        with _delivering(sweep, say) as courier, _resumption(sweep):
+            found = _carry_out(sweep, console)
+    outcome = Outcome(folder, tuple(found))
     if not plan.tracked:
         return outcome
     return replace(outcome, waiting=courier.waiting(), address=courier.address(sweep.identity))
 
 
-def _carried_out(plan: Plan, jobs: list[Job]) -> AbstractContextManager[Generator[RunResult, None, None]]:
+def _carry_out(sweep: Sweep, console: Callable[[int], Console]) -> list[RunResult]:
+    """Return the results of all runs in the order of the grid, those of an earlier sitting among them."""
+    found = {result.index: result for result in sweep.ended() if result.status == "FINISHED"}
+    todo = [job for job in sweep.jobs if job.index not in found]
+    screen = console(len(sweep.jobs))
+    for job in sweep.jobs:
+        screen.recall(job.index, len(sweep.history(job).epochs), has_ended=job.index in found)
+    sweep.open()
+    try:
+        with _shown(todo, screen), _results_of(sweep.plan, todo) as coming:
+            for result in coming:
+                found[result.index] = sweep.settled(result)
+                screen.end(result)
+    except BaseException as error:
+        reason = "the sweep was stopped" if isinstance(error, Cancelled) else f"{type(error).__name__}: {error}"
+        close_open_runs(sweep.folder, reason)
+        sweep.save_results(sweep.ended())
+        sweep.close("FAILED" if isinstance(error, Exception) else "KILLED", reason)
+        raise
+    results = [found[index] for index in sorted(found)]
+    sweep.save_results(results)
+    failed = [result for result in results if result.status != "FINISHED"]
+    sweep.close("FAILED" if failed else "FINISHED", f"{len(failed)} of {len(results)} runs failed" if failed else "")
+    return results
+
+
+def _results_of(plan: Plan, jobs: list[Job]) -> AbstractContextManager[Generator[RunResult, None, None]]:
     """Return the results to come; leaving the `with` block cancels the rest."""
     return closing(engine_of(plan.settings).run(Training(plan.data), jobs))
 
@@ -170,8 +228,43 @@ def _delivering(sweep: Sweep, say: Callable[[str], None]) -> Iterator[Background
         courier.start()
     try:
         yield courier
-    finally:
+    except Cancelled:
+        courier.finish(STOPPING_TIMEOUT, at_most=STOPPING_TIMEOUT)
+        raise
+    except BaseException:
         courier.finish(DELIVERY_TIMEOUT)
+        raise
+    courier.finish(DELIVERY_TIMEOUT)
+
+
+@contextmanager
+def _resumption(sweep: Sweep) -> Iterator[None]:
+    """Tell of the run that `mlflow run -P resume=...` opened for itself: it is no sweep, it points to one."""
+    tracking = sweep.plan.tracking
+    if not sweep.plan.resumed or not tracking.adopt or tracking.adopt == parent_run_id(sweep):
+        yield
+        return
+    path = sweep.folder / f"resumption-{tracking.adopt}" / journal.FILE_NAME
+    identity = f"{sweep.identity}/resumption/{tracking.adopt}"
+    append(
+        path,
+        entries.opened(identity, name="resumption", time=time.time(), tags={}, adopt=tracking.adopt_entry()),
+        entries.link("sweeptrail.resumes", sweep.identity),
+    )
+    status: Status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except Cancelled:
+        status = "KILLED"
+        raise
+    finally:
+        append(path, entries.closed(status, time=time.time()))
+
+
+def parent_run_id(sweep: Sweep) -> str:
+    """Return the id of the sweep's run on the tracking server; empty if it is not known here."""
+    return Mailbox(sweep.folder / journal.FILE_NAME, sweep.plan.tracking.uri).run_id or ""
 
 
 @contextmanager
@@ -193,11 +286,8 @@ def engine_of(settings: Settings) -> Engine:
 
 
 def run_key(settings: RunSettings, data_digest: str) -> str:
-    """Return what a run is recognised by: a hash of all that changes its numbers.
-
-    `threads` and `device` are left out: they change no more than the last bits.
-    """
-    numbers = {name: value for name, value in asdict(settings).items() if name not in ("threads", "device")}
+    """Return what a run is recognised by: a hash of all that changes its numbers."""
+    numbers = {name: value for name, value in asdict(settings).items() if name not in HARMLESS}
     text = json.dumps({**numbers, "data": data_digest}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -217,20 +307,23 @@ def whereabouts(plan: Plan, outcome: Outcome) -> Iterator[str]:
     yield f"results:      {outcome.folder / folders.RESULTS}.csv and .json"
     if not plan.tracked:
         return
-    yield f"TensorBoard:  {_program('tensorboard')} --logdir {shlex.quote(str(plan.runs_dir))}"
+    yield f"TensorBoard:  {program('tensorboard')} --logdir {shlex.quote(str(plan.runs_dir))}"
     uri = without_credentials(plan.tracking.uri)
     if plan.tracking.database:
         # Without its job runner and with one worker the server answers sooner, in a fifth of the memory.
-        server = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {_program('mlflow')} ui --workers 1"
+        server = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {program('mlflow')} ui --workers 1"
         yield f"MLflow:       {server} --backend-store-uri {shlex.quote(uri)}"
         uri = "http://127.0.0.1:5000"
     if outcome.address:
         yield f"the sweep:    {uri}/?workflowType=machine_learning{outcome.address}"
     if outcome.waiting:
-        yield f"not sent yet: {outcome.waiting} records, kept in {outcome.folder}"
+        command = f"{program('sweeptrail')} sync {shlex.quote(str(outcome.folder))}"
+        yield f"not sent yet: {outcome.waiting} records, kept on disk; to deliver them: {command}"
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     """Return how to start a program of this environment, which need not be the one of the person's shell."""
-    is_virtual = sys.prefix != sys.base_prefix
-    return shlex.quote(str(Path(sys.executable).with_name(name))) if is_virtual else name
+    path = Path(sys.executable).with_name(name)
+    if name == "sweeptrail" and not path.exists():  # a project that MLflow has fetched is not installed
+        return f"{shlex.quote(sys.executable)} -m sweeptrail"
+    return shlex.quote(str(path)) if sys.prefix != sys.base_prefix else name

@@ -1,21 +1,26 @@
 """The training loop, written out."""
 
+import math
 import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from sweeptrail.batches import Loader, Splits, split
 from sweeptrail.data import FashionMnist
 from sweeptrail.engines.guard import failed
+from sweeptrail.errors import DivergedError
 from sweeptrail.manager import RunManager
 from sweeptrail.networks import create
-from sweeptrail.records import Job, RunResult, RunStart
+from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.settings import RunSettings
 from sweeptrail.sinks import Sink
+from sweeptrail.sinks.checkpoint import Checkpoint
 from sweeptrail.sinks.outbox import Outbox
 from sweeptrail.sinks.tensorboard import TensorBoard
 from sweeptrail.steps import EVALUATION_BATCH, evaluate, keep_freed_memory, make_optimizer, train_step
@@ -30,16 +35,20 @@ class Trainer:
         self._splits: dict[tuple[int | None, int, str], Splits] = {}
 
     def carry_out(self, job: Job) -> RunResult:
-        """Carry out one run; whatever goes wrong in it is in the result."""
-        manager = RunManager(sinks_of(job))
+        """Carry out one run, or what is left of it; whatever goes wrong in it is in the result."""
+        manager = None
         try:
-            return train(job, manager, self._splits_of(job.settings))
+            splits = self._splits_of(job.settings)
+            learner = learner_of(job.settings, splits)
+            checkpoint = Checkpoint(job.folder, key=job.key, optimizer=learner.optimizer)
+            manager = RunManager(sinks_of(job, checkpoint))
+            return train(job, learner, splits, manager, checkpoint)
         except Exception:
             error = traceback.format_exc()
-            return manager.fail_run(error) if manager.is_open else failed(job, error)
-        except BaseException:
-            if manager.is_open:
-                manager.fail_run(traceback.format_exc(), "KILLED")
+            return manager.fail_run(error) if manager and manager.is_open else failed(job, error)
+        except BaseException as error:
+            if manager and manager.is_open:
+                manager.fail_run(f"{type(error).__name__}: the sweep was stopped", "KILLED")
             raise
 
     def _splits_of(self, settings: RunSettings) -> Splits:
@@ -53,26 +62,47 @@ class Trainer:
         return self._splits[key]
 
 
-def train(job: Job, manager: RunManager, splits: Splits) -> RunResult:
-    """Train one network from its first batch to its test."""
-    settings = job.settings
+class Learner(NamedTuple):
+    """What a run trains, with what, on what."""
+
+    network: nn.Module
+    optimizer: Optimizer
+    loader: Loader
+
+
+def learner_of(settings: RunSettings, splits: Splits) -> Learner:
+    """Return an untrained network with all that belongs to it; the seed alone decides its numbers."""
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     network = create(settings.network).to(device_of(settings))
     optimizer = make_optimizer(settings.optimizer, network.parameters(), settings.lr, settings.weight_decay)
     generator = torch.Generator().manual_seed(settings.seed)
     loader = Loader(splits.train, settings.batch_size, shuffle=settings.shuffle, generator=generator)
+    return Learner(network, optimizer, loader)
 
-    manager.begin_run(job.run, network, loader, start=start_of(job))
-    for _ in range(settings.epochs):
+
+def train(job: Job, learner: Learner, splits: Splits, manager: RunManager, checkpoint: Checkpoint) -> RunResult:
+    """Train one network from its first batch, or from its last checkpoint, to its test."""
+    network, optimizer, loader = learner
+    done = checkpoint.restore(network, loader) if "checkpoint" in job.sinks else []
+
+    manager.begin_run(job.run, network, loader, start=start_of(job, resumed_after=len(done)))
+    manager.go_on_after(done)
+    for _ in range(len(done), job.settings.epochs):
         manager.begin_epoch()
         for images, labels in loader:
             preds, loss = train_step(network, images, labels, optimizer)
             manager.track_loss(loss)
             manager.track_num_correct(preds, labels)
-        manager.end_epoch(**validation_metrics(network, splits))
+        stop_if_diverged(manager.end_epoch(**validation_metrics(network, splits)))
     test_loss, test_accuracy = evaluate(network, Loader(splits.test, EVALUATION_BATCH))
     return manager.end_run(test_loss=test_loss, test_accuracy=test_accuracy)
+
+
+def stop_if_diverged(epoch: Epoch) -> None:
+    """Raise DivergedError if the loss of an epoch is no number any more."""
+    if not math.isfinite(epoch.loss):
+        raise DivergedError(f"the loss is {epoch.loss} in epoch {epoch.epoch}; write a smaller lr")
 
 
 def validation_metrics(network: nn.Module, splits: Splits) -> dict[str, float]:
@@ -83,21 +113,28 @@ def validation_metrics(network: nn.Module, splits: Splits) -> dict[str, float]:
     return {"validation_loss": loss, "validation_accuracy": accuracy}
 
 
-def start_of(job: Job) -> RunStart:
-    """Return the fact that a job begins now."""
+def start_of(job: Job, *, resumed_after: int) -> RunStart:
+    """Return the fact that a job begins now, or goes on after so many epochs."""
     fixed = {name: value for name, value in asdict(job.settings).items() if name not in job.params}
     fixed["train_samples"] = fixed["train_samples"] or "all"
-    return RunStart(job.index, job.name, job.params, fixed, epochs=job.settings.epochs, time=time.time())
+    return RunStart(
+        job.index, job.name, job.params, fixed, job.settings.epochs, resumed_after=resumed_after, time=time.time()
+    )
 
 
-def sinks_of(job: Job) -> list[Sink]:
-    """Build the sinks that a job names, where it is carried out."""
+def sinks_of(job: Job, checkpoint: Checkpoint) -> list[Sink]:
+    """Build the sinks that a job names, where it is carried out.
+
+    An epoch is in the event file before it is in the checkpoint, and in the checkpoint before it is
+    in the journal: whatever moment a run is killed at, the first can be cut and the last made up.
+    """
     sweep_folder = str(Path(job.folder).parent)
     built: dict[str, Sink] = {
         "tensorboard": TensorBoard(sweep_folder),
+        "checkpoint": checkpoint,
         "outbox": Outbox(sweep_folder, parent=job.parent, tags=job.tags),
     }
-    return [built[name] for name in job.sinks]
+    return [sink for name, sink in built.items() if name in job.sinks]
 
 
 def device_of(settings: RunSettings) -> str:

@@ -1,5 +1,6 @@
 """The courier at work beside a sweep, in a thread of its own."""
 
+import math
 import os
 import threading
 import time
@@ -30,11 +31,14 @@ class BackgroundCourier:
         """Begin to deliver."""
         self._thread.start()
 
-    def finish(self, timeout: float) -> None:
-        """Deliver the rest; give up when the server has accepted nothing for so many seconds."""
+    def finish(self, timeout: float, *, at_most: float = math.inf) -> None:
+        """Deliver the rest; give up when the server has accepted nothing for `timeout` seconds, or after `at_most`."""
         began = time.monotonic()
         self._stopping.set()
-        while self._thread.is_alive() and time.monotonic() - max(began, self._courier.answered) < timeout:
+        while self._thread.is_alive():
+            now = time.monotonic()
+            if now - max(began, self._courier.answered) > timeout or now - began > at_most:
+                break
             self._thread.join(0.05)
         self._deadline_passed.set()
 

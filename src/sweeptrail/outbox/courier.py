@@ -7,7 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeptrail.errors import RefusedError
+from sweeptrail.errors import DeliveryError, RefusedError
+from sweeptrail.locks import locked
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import IDENTITY_TAG
 from sweeptrail.outbox.mailbox import Mailbox
@@ -15,6 +16,9 @@ from sweeptrail.tracking import without_credentials
 
 if TYPE_CHECKING:
     from sweeptrail.outbox.server import TrackingServer
+
+LOCK = "courier.lock"
+"""Held for the time of one delivery, so that two couriers do not create the same run."""
 
 BATCHED = ("metrics", "params", "tags")
 """Kinds of records that share a request with their neighbours."""
@@ -54,11 +58,14 @@ class Courier:
         Raises DeliveryError when the server does not answer; what it had accepted stays delivered.
         """
         delivered = 0
-        for box in self._waiting_boxes():
-            try:
-                delivered += self._empty(box)
-            finally:
-                box.save()
+        with locked(self.folder / LOCK) as was_free:
+            if not was_free:
+                raise DeliveryError(f"another process is delivering {self.folder}")
+            for box in self._waiting_boxes():
+                try:
+                    delivered += self._empty(box)
+                finally:
+                    box.save()
         return delivered
 
     def waiting(self) -> int:
@@ -70,6 +77,8 @@ class Courier:
             path = folder / journal.FILE_NAME
             if path not in self._boxes and path.exists():
                 self._boxes[path] = Mailbox(path, self.uri)
+            if (box := self._boxes.get(path)) and box.refresh():
+                self._is_new_sweep = False  # another courier was here, and may have created runs
             if (box := self._boxes.get(path)) and box.has_more():
                 yield box
 
@@ -110,6 +119,9 @@ class Courier:
                 self._open(box, entry)
             case "artifact":
                 self.server.upload(_run_id(box), box.path.parent / entry["path"], entry["to"])
+            case "link":
+                tags = {entry["tag"]: _run_id(self._parent(entry["identity"]))}
+                self.server.log(_run_id(box), metrics=[], params={}, tags=tags)
             case "dataset":
                 self.server.add_dataset(_run_id(box), entry)
             case "closed":

@@ -55,6 +55,11 @@ def artifact(path: str, to: str = "") -> Entry:
     return {"kind": "artifact", "path": path, "to": to}
 
 
+def link(tag: str, identity: str) -> Entry:
+    """A tag with the id that the run of this identity, a sweep's, has on the tracking server."""
+    return {"kind": "link", "tag": tag, "identity": identity}
+
+
 def dataset(*, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> Entry:
     """The data that the run used."""
     return {"kind": "dataset", "name": name, "digest": digest, "source": source, "profile": dict(profile)}

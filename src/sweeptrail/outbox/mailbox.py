@@ -18,12 +18,29 @@ class Mailbox:
         self.path = path
         self._server = without_credentials(uri)
         self._state_path = path.with_name(STATE_NAME)
-        state = self._read_states().get(self._server, {})
-        self.run_id: str | None = state.get("run_id")
-        self.experiment_id: str = state.get("experiment_id", "")
-        self.offset: int = state.get("offset", 0)
+        self.run_id: str | None = None
+        self.experiment_id = ""
+        self.offset = 0
+        self._version = 0
         self.existing_params: frozenset[str] = frozenset()
         """Parameters that somebody else gave the run before us: theirs stand."""
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Take over what another courier has noted since, and tell whether there was anything."""
+        try:
+            version = self._state_path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+        if version == self._version:
+            return False
+        self._version = version
+        state = self._read_states().get(self._server, {})
+        self.run_id = state.get("run_id")
+        self.experiment_id = state.get("experiment_id", "")
+        self.offset = state.get("offset", 0)
+        self.existing_params = frozenset(state.get("existing_params", ()))
+        return True
 
     def has_more(self) -> bool:
         """Tell whether anything was written after the delivered position."""
@@ -35,11 +52,17 @@ class Mailbox:
 
     def save(self) -> None:
         """Remember the position. Losing it costs time, not truth: whatever is sent twice counts once."""
-        state = {"run_id": self.run_id, "experiment_id": self.experiment_id, "offset": self.offset}
+        state = {
+            "run_id": self.run_id,
+            "experiment_id": self.experiment_id,
+            "offset": self.offset,
+            "existing_params": sorted(self.existing_params),
+        }
         states = self._read_states() | {self._server: state}
         temporary = self._state_path.with_suffix(".tmp")
         temporary.write_text(json.dumps(states, indent=2), encoding="utf-8")
         os.replace(temporary, self._state_path)
+        self._version = self._state_path.stat().st_mtime_ns
 
     def _read_states(self) -> dict[str, Any]:
         try:

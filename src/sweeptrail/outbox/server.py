@@ -1,9 +1,14 @@
-"""The tracking server as the courier speaks to it, through MLflow's client."""
+"""The tracking server as the courier speaks to it, through MLflow's client.
+
+That client takes an empty answer for a yes, and for "there is no such run". So whatever is told over
+the network is asked for again, and what the server cannot show then counts as not told.
+"""
 
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +17,18 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from requests import HTTPError
 
 from sweeptrail.errors import DeliveryError, RefusedError
+from sweeptrail.outbox.database import make_database
 from sweeptrail.outbox.entries import IDENTITY_TAG
 from sweeptrail.tracking import without_credentials
 
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 """MLflow's own seven retries block one call for four minutes; the courier comes again by itself."""
 
 REFUSALS = frozenset({400, 404, 405, 409, 413, 422})
@@ -32,9 +43,11 @@ class TrackingServer:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self._is_remote = uri.startswith("http")
         # The store says for each start that it creates or upgrades its tables; nobody here asked.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         with self._answering():
+            make_database(uri)
             self._client = MlflowClient(tracking_uri=uri)
 
     def experiment_id(self, experiment: Mapping[str, str]) -> str:
@@ -43,31 +56,55 @@ class TrackingServer:
             return experiment.get("id", "0")
         with self._answering():
             try:
-                return str(self._client.create_experiment(name))
+                return _given(self._client.create_experiment(name))
             except MlflowException as error:
                 if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                     raise
             found = self._client.get_experiment_by_name(name)
-        return found.experiment_id if found else "0"
+            return _given(found.experiment_id) if found else "0"
 
     def find(self, experiment_id: str, identity: str) -> str | None:
         """Return the id of the run that carries this identity, if there is one."""
         with self._answering():
-            runs = self._client.search_runs(
-                [experiment_id], f"tags.`{IDENTITY_TAG}` = '{identity}'", ViewType.ACTIVE_ONLY, max_results=1
-            )
+            if self._is_remote:
+                _given(self._client.get_experiment(experiment_id).experiment_id)
+            runs = self._carrying(experiment_id, identity, ViewType.ACTIVE_ONLY)
         return runs[0].info.run_id if runs else None
 
     def get(self, run_id: str) -> Run:
         """Return what the server knows of a run."""
         with self._answering():
-            return self._client.get_run(run_id)
+            run = self._client.get_run(run_id)
+            _given(run.info.run_id)
+        return run
+
+    def children(self, parent: Run) -> list[Run]:
+        """Return the nested runs of a run."""
+        found: list[Run] = []
+        token = None
+        while token != "":
+            with self._answering():
+                page = self._client.search_runs(
+                    [parent.info.experiment_id],
+                    f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
+                    ViewType.ACTIVE_ONLY,
+                    max_results=1000,
+                    page_token=token,
+                )
+            found += page
+            token = page.token or ""
+        return found
+
+    def history(self, run_id: str, metric: str) -> list[Metric]:
+        """Return every measurement of a metric."""
+        with self._answering():
+            return list(self._client.get_metric_history(run_id, metric))
 
     def create(self, experiment_id: str, *, name: str, time: int, tags: Mapping[str, str]) -> str:
         """Create a run that began at this time, in milliseconds, and return its id."""
         with self._answering():
             run = self._client.create_run(experiment_id, start_time=time, tags=dict(tags), run_name=name)
-        return str(run.info.run_id)
+            return _given(run.info.run_id)
 
     def log(
         self,
@@ -84,15 +121,21 @@ class TrackingServer:
         with self._answering():
             while measured or given or tagged:
                 room = METRICS - len(given[:PARAMS]) - len(tagged[:TAGS])
-                self._client.log_batch(run_id, measured[:room], given[:PARAMS], tagged[:TAGS])
+                self._log_batch(run_id, measured[:room], given[:PARAMS], tagged[:TAGS])
                 measured, given, tagged = measured[room:], given[PARAMS:], tagged[TAGS:]
 
     def upload(self, run_id: str, path: Path, to: str) -> None:
         """Store a file among the artifacts of a run, in the folder `to`."""
         if not path.is_file():
             raise RefusedError(f"{path}: the file is gone")
+        size = path.stat().st_size
         with self._answering():
             self._client.log_artifact(run_id, str(path), to or None)
+            if self._is_remote:
+                stored = {
+                    Path(item.path).name: item.file_size for item in self._client.list_artifacts(run_id, to or None)
+                }
+                _expect(stored.get(path.name, -1) in (size, None))  # None: a store that does not tell sizes
 
     def add_dataset(self, run_id: str, entry: Mapping[str, Any]) -> None:
         """Say which data a run used."""
@@ -106,36 +149,121 @@ class TrackingServer:
         with self._answering():
             context = [InputTag("mlflow.data.context", "training")]
             self._client.log_inputs(run_id, [DatasetInput(dataset, context)])
+            self._confirm(run_id, lambda run: dataset in _datasets(run))
 
     def reopen(self, run_id: str) -> None:
         """Say that a run goes on."""
         with self._answering():
             self._client.update_run(run_id, status="RUNNING")
+            self._confirm(run_id, lambda run: run.info.status == "RUNNING")
 
     def close(self, run_id: str, status: str, time: int) -> None:
         """Say how a run ended, and when, in milliseconds."""
         with self._answering():
+            if self._is_remote:
+                self._remove_twins(run_id)
             self._client.set_terminated(run_id, status, time)
+            self._confirm(run_id, lambda run: (run.info.status, run.info.end_time) == (status, time))
+
+    def _log_batch(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        """Log a batch; of its metrics, which are taken all or none, the last stands for the others."""
+        self._client.log_batch(run_id, metrics, params, tags)
+        if not self._is_remote:
+            return
+        for metric in metrics[-1:]:
+            history = self._client.get_metric_history(run_id, metric.key)
+            _expect(any((item.step, item.timestamp) == (metric.step, metric.timestamp) for item in history))
+        if params or tags:
+            self._confirm(run_id, lambda run: _has(run, params, tags))
+
+    def _remove_twins(self, run_id: str) -> None:
+        """Remove what a creation has left that was given up and carried out all the same: a run with nothing in it."""
+        run = self._client.get_run(run_id)
+        _expect(run.info.run_id == run_id)
+        if not (identity := run.data.tags.get(IDENTITY_TAG)):
+            return
+        runs = self._carrying(run.info.experiment_id, identity, ViewType.ALL)
+        _expect(run_id in [found.info.run_id for found in runs])
+        for twin in runs:
+            is_empty = not (twin.data.params or twin.data.metrics)
+            if twin.info.run_id != run_id and twin.info.lifecycle_stage == "active" and is_empty:
+                self._client.delete_run(twin.info.run_id)
+
+    def _carrying(self, experiment_id: str, identity: str, view: int) -> list[Run]:
+        return list(self._client.search_runs([experiment_id], f"tags.`{IDENTITY_TAG}` = '{identity}'", view))
+
+    def _confirm(self, run_id: str, shows: Callable[[Run], bool]) -> None:
+        if self._is_remote:
+            run = self._client.get_run(run_id)
+            _expect(run.info.run_id == run_id and shows(run))
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Turn what MLflow raises into DeliveryError (come again) or RefusedError (never)."""
-        before = {name: os.environ.get(name) for name in PATIENCE}
-        os.environ.update(PATIENCE)
         try:
-            yield
-        except MlflowException as error:
-            code = error.get_http_status_code()  # type: ignore[no-untyped-call]
-            kind = RefusedError if code in REFUSALS else DeliveryError
+            with _settings:
+                yield
+        except Exception as error:
+            kind = RefusedError if _status(error) in REFUSALS else DeliveryError
             raise kind(f"{without_credentials(self.uri)}: {root_cause(error)}") from error
-        except Exception as error:  # of requests, SQLAlchemy, an artifact store: the next attempt may succeed
-            raise DeliveryError(f"{without_credentials(self.uri)}: {root_cause(error)}") from error
-        finally:
-            for name, value in before.items():
+
+
+class _Settings:
+    """Holds the settings of MLflow's client in the environment while any thread speaks to a server."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._speaking = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._speaking:
+                self._before = {name: os.environ.get(name) for name in SETTINGS}
+            self._speaking += 1
+            os.environ.update(SETTINGS)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._speaking -= 1
+            if self._speaking:
+                return
+            for name, value in self._before.items():
                 if value is None:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
+
+
+_settings = _Settings()
+
+
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status of an answer; an error that is none may be over at the next attempt."""
+    if isinstance(error, MlflowException):
+        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    if isinstance(error, HTTPError) and error.response is not None:  # of an artifact store
+        return error.response.status_code
+    return None
+
+
+def _has(run: Run, params: list[Param], tags: list[RunTag]) -> bool:
+    """Tell whether a run has these; MLflow cuts values that are too long for it."""
+    tagged = all(run.data.tags.get(tag.key, "")[:1000] == tag.value[:1000] for tag in tags)
+    return tagged and all(param.key in run.data.params for param in params)
+
+
+def _datasets(run: Run) -> list[Dataset]:
+    return [found.dataset for found in run.inputs.dataset_inputs] if run.inputs else []
+
+
+def _expect(told: bool) -> None:
+    if not told:
+        raise ConnectionError("the server has not got what it said it took")
+
+
+def _given(value: str | None) -> str:
+    _expect(bool(value))
+    return str(value)
 
 
 def root_cause(error: BaseException) -> str:

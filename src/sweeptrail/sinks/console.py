@@ -48,6 +48,11 @@ class Console:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._view.close()
 
+    def recall(self, run: int, epochs: int, *, has_ended: bool) -> None:
+        """Count what was shown of a run when the sweep was carried out up to here."""
+        self._shown[run] = epochs
+        self._view.recall(run, epochs, has_ended)
+
     def begin(self, start: RunStart, *_: Any) -> None:
         """Show that a run begins, unless it has ended already."""
         with self._lock:
@@ -85,6 +90,9 @@ class Lines:
 
     def close(self) -> None:
         """Show nothing more."""
+
+    def recall(self, run: int, epochs: int, has_ended: bool) -> None:
+        """Count what was shown before."""
 
     def begin(self, start: RunStart) -> None:
         """Show that a run begins."""
@@ -138,6 +146,10 @@ class Bars(Lines):
     def close(self) -> None:
         self._update_sweep()
         self._progress.stop()
+
+    def recall(self, run: int, epochs: int, has_ended: bool) -> None:
+        self._epochs_done[run] = epochs
+        self._ended += has_ended
 
     def begin(self, start: RunStart) -> None:
         self._remove(start.index)  # a run whose worker died begins again

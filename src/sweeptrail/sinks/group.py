@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from sweeptrail.errors import SweeptrailError
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.sinks import Sink
 
@@ -13,7 +14,8 @@ class Sinks:
     """Tells every sink.
 
     One that fails to begin stops the run before any compute is spent. One that fails later is
-    dropped, with a warning in the result, and the run goes on. At the end every sink is told.
+    dropped, with a warning in the result, and the run goes on; but one that raises an error of our
+    own cannot keep what must not be lost, and stops the run. At the end every sink is told.
     """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
@@ -43,6 +45,8 @@ class Sinks:
         for sink in list(self._open):
             try:
                 sink.epoch(epoch)
+            except SweeptrailError:
+                raise
             except Exception as error:
                 self._open.remove(sink)
                 self.warnings.append(f"{type(sink).__name__} stopped at epoch {epoch.epoch}: {error}")

@@ -6,13 +6,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -38,9 +42,12 @@ class TensorBoard:
     def begin(self, start: RunStart, network: nn.Module, loader: Any) -> None:
         """Write the images, the graph and the hyperparameters; what cannot be drawn costs a warning."""
         images, _ = first_batch(loader)
-        self._network = network
-        # Step 0 on: TensorBoard hides what an earlier attempt at this run, killed half-way, left in the folder.
-        self.writer = SummaryWriter(os.path.join(self._parent, start.name), purge_step=0)
+        self._network, self._known_epochs = network, start.resumed_after
+        folder = os.path.join(self._parent, start.name)
+        cut_events(folder, start.resumed_after)
+        self.writer = SummaryWriter(folder)
+        if start.resumed_after:
+            return
         with self._closing_after_an_error() as writer:
             _add_images(writer, images[:SHOWN_IMAGES], start)
             _add_graph(writer, network, images[:1], start)
@@ -50,6 +57,8 @@ class TensorBoard:
     def epoch(self, epoch: Epoch) -> None:
         """Write the scalars and the histograms; they are on disk when this returns."""
         assert self._network
+        if epoch.epoch <= self._known_epochs:
+            return
         at = {"global_step": epoch.epoch, "walltime": epoch.time or None}
         with self._closing_after_an_error() as writer:
             for name, value in {"loss": epoch.loss, "accuracy": epoch.accuracy, **epoch.extra}.items():
@@ -65,11 +74,10 @@ class TensorBoard:
         """Write the final metrics and how the run ended, and close the file."""
         at = {"global_step": result.epochs[-1].epoch if result.epochs else 0, "walltime": result.time or None}
         with self._closing_after_an_error() as writer:
+            # First, since `cut_events` takes all that follows it for the ending of the run.
+            _add_session(writer, metadata.SESSION_END_INFO_TAG, session_end_info=_session_end(result))
             for name, value in result.metrics.items():
                 writer.add_scalar(_tag(name), value, **at)
-            # A killed run may be resumed, and of two endings in one folder TensorBoard shows the first.
-            if result.status != "KILLED":
-                _add_session(writer, metadata.SESSION_END_INFO_TAG, session_end_info=_session_end(result))
         self._close()
 
     @contextmanager
@@ -86,6 +94,31 @@ class TensorBoard:
         writer, self.writer, self._network = self.writer, None, None
         if writer:
             writer.close()
+
+
+def cut_events(folder: str, last_step: int) -> None:
+    """Drop from a run's event files what came after this step, and how the run ended; with step 0, the files."""
+    for path in sorted(Path(folder).glob("events.out.tfevents.*")):
+        if last_step == 0:
+            path.unlink()
+            continue
+        temporary = path.with_name(f"cut.{path.name}")  # no name that TensorBoard would read
+        with temporary.open("wb") as file:
+            writer = RecordWriter(file)
+            for record in _kept(path, last_step):
+                writer.write(record)
+            writer.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def _kept(path: Path, last_step: int) -> Iterator[bytes]:
+    for record in RawEventFileLoader(str(path)).Load():  # which ends where a dying process broke off
+        event = Event.FromString(record)
+        if any(value.tag == metadata.SESSION_END_INFO_TAG for value in event.summary.value):
+            return
+        if event.step <= last_step:
+            yield record
 
 
 def _tag(name: str) -> str:

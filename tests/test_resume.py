@@ -1,0 +1,282 @@
+"""A stopped sweep goes on exactly where it stopped."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sweeptrail.resume import merged, without_defaults
+from sweeptrail.settings import Settings, as_text
+from tests.commands import ROOT, SMALL, client, environment, family, mlflow_run, start, sweep
+
+DURATIONS = ["epoch duration", "run duration"]
+GRID = {"lr": "0.01", "batch_size": "50,100", "epochs": "4"}
+
+
+def sweeptrail(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return start(sys.executable, "-m", "sweeptrail", *arguments, cwd=cwd)
+
+
+def background(*arguments: str, cwd: Path, **settings: str) -> "subprocess.Popen[str]":
+    """Start a sweep as the leader of a process group of its own."""
+    options = [word for name, value in {**SMALL, **settings}.items() for word in (f"--{name.replace('_', '-')}", value)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "sweeptrail", "sweep", *options, *arguments],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_epochs(process: "subprocess.Popen[str]", count: int) -> None:
+    assert process.stdout
+    while count:
+        line = process.stdout.readline()
+        assert line, "the sweep ended too early"
+        count -= " epoch " in line
+
+
+def numbers(folder: Path) -> pandas.DataFrame:
+    [path] = folder.glob("runs/*/results.csv")
+    return pandas.read_csv(path, index_col=0).drop(columns=DURATIONS)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> pandas.DataFrame:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    finished = sweep(cwd=folder, **GRID)
+    assert finished.returncode == 0, finished.stderr
+    return numbers(folder)
+
+
+def assert_complete_and_equal(folder: Path, expected: pandas.DataFrame) -> None:
+    """Nothing lost, nothing twice, the same numbers: in the table, on MLflow, in TensorBoard's files."""
+    pandas.testing.assert_frame_equal(numbers(folder), expected, check_exact=True)
+    parent, children = family(folder)
+    assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * (1 + len(children))
+    assert len(children) == expected["run"].nunique()
+    for number, child in enumerate(children, 1):
+        history = client(folder).get_metric_history(child.info.run_id, "loss")
+        rows = expected[expected["run"] == number]
+        assert [(item.step, item.value) for item in history] == list(zip(rows["epoch"], rows["loss"], strict=True))
+        [run_folder] = folder.glob(f"runs/*/{child.info.run_name}")
+        events = EventAccumulator(str(run_folder), size_guidance={"histograms": 0})
+        events.Reload()
+        for tag in ("Loss", "Validation accuracy"):
+            assert [item.step for item in events.Scalars(tag)] == rows["epoch"].tolist()
+        assert [item.step for item in events.Histograms("conv1.weight.grad")] == rows["epoch"].tolist()
+        assert len(events.Scalars("Test accuracy")) == 1
+        assert len(events.Images("images")) == 1
+
+
+@pytest.mark.parametrize("whom", ["driver", "group"])
+@pytest.mark.parametrize("epochs", [0, 3, 9])
+def test_a_sweep_that_was_killed_goes_on_to_the_same_numbers(
+    whom: str, epochs: int, tmp_path: Path, uninterrupted: pandas.DataFrame
+) -> None:
+    process = background(cwd=tmp_path, **GRID)
+    wait_for_epochs(process, epochs)
+    if epochs == 0:
+        time.sleep(1.5)
+    if whom == "group":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.communicate()
+    time.sleep(0.5)
+    finished = (
+        sweeptrail("resume", cwd=tmp_path) if list(tmp_path.glob("runs/*/sweep.json")) else sweep(cwd=tmp_path, **GRID)
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert_complete_and_equal(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_was_stopped_is_killed_on_mlflow_within_five_seconds_and_goes_on_later(
+    number: signal.Signals, tmp_path: Path, uninterrupted: pandas.DataFrame
+) -> None:
+    process = background(cwd=tmp_path, **GRID)
+    wait_for_epochs(process, 6)
+    began = time.monotonic()
+    os.killpg(process.pid, number)
+    output, _ = process.communicate()
+    assert time.monotonic() - began < 10  # five on a machine that does nothing else
+    assert process.returncode == 128 + number
+    assert "Traceback" not in output
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    sweeptrail("sync", cwd=tmp_path)
+    parent, children = family(tmp_path)
+    assert parent.info.status == "KILLED"
+    assert {child.info.status for child in children} <= {"KILLED", "FINISHED"}
+    assert "KILLED" in {child.info.status for child in children}
+    assert sweeptrail("resume", "latest", cwd=tmp_path).returncode == 0
+    assert_complete_and_equal(tmp_path, uninterrupted)
+
+
+def test_a_second_resume_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    process = background(cwd=tmp_path, **GRID)
+    wait_for_epochs(process, 1)
+    refused = sweeptrail("resume", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "another process is carrying out" in refused.stderr
+    assert "RUNNING" in sweeptrail("status", cwd=tmp_path).stdout
+    process.kill()
+    process.communicate()
+    assert "DEAD" in sweeptrail("status", cwd=tmp_path).stdout
+    assert sweeptrail("resume", cwd=tmp_path).returncode == 0
+
+
+def test_reap_closes_what_a_dead_process_left_running(tmp_path: Path) -> None:
+    process = background(cwd=tmp_path, **GRID)
+    wait_for_epochs(process, 3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    reaped = sweeptrail("reap", cwd=tmp_path)
+    assert "closed the sweep and" in reaped.stdout
+    parent, children = family(tmp_path)
+    assert parent.info.status == "KILLED"
+    assert parent.data.tags["sweeptrail.reason"] == "its process died"
+    assert "RUNNING" not in {child.info.status for child in children}
+    assert sweeptrail("reap", cwd=tmp_path).stdout == ""
+
+
+def test_another_machine_goes_on_from_the_tracking_server_alone(
+    tmp_path: Path, uninterrupted: pandas.DataFrame
+) -> None:
+    process = background(cwd=tmp_path, **GRID)
+    wait_for_epochs(process, 10)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate()
+    sweeptrail("sync", cwd=tmp_path)
+    parent, _ = family(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    resumed = sweeptrail("resume", parent.info.run_id, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    pandas.testing.assert_frame_equal(numbers(tmp_path), uninterrupted, check_exact=True)
+    _, children = family(tmp_path)
+    for child in children:
+        assert child.info.status == "FINISHED"
+        steps = [item.step for item in client(tmp_path).get_metric_history(child.info.run_id, "accuracy")]
+        assert steps == [1, 2, 3, 4]
+
+
+def test_widening_the_grid_adds_only_the_new_runs(tmp_path: Path) -> None:
+    assert sweep(cwd=tmp_path, **GRID).returncode == 0
+    widened = sweeptrail("resume", "--lr", "0.01,0.001", "--optimizer", "adam,sgd", cwd=tmp_path)
+    assert widened.returncode == 0, widened.stderr
+    lines = [line for line in widened.stdout.splitlines() if " epoch " in line]
+    assert len(lines) == 12 * 4
+    _, children = family(tmp_path)
+    assert len(children) == 16
+    assert [int(child.data.tags["sweeptrail.run"]) for child in children] == list(range(1, 17))
+    frame = numbers(tmp_path)
+    assert len(frame) == 16 * 4
+    assert set(frame[frame["run"] == 1]["optimizer"]) == {"adam"}
+
+
+def test_mlflow_run_resumes_by_latest_and_by_run_id_without_a_second_sweep(tmp_path: Path) -> None:
+    process = background(cwd=tmp_path, **{**GRID, "shuffle": "true"})
+    wait_for_epochs(process, 3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    finished = mlflow_run(str(ROOT), cwd=tmp_path, resume="latest", **dict.fromkeys(SMALL, ""))
+    assert finished.returncode != 0  # nonsense in the other settings is still nonsense
+    resumed = start(
+        *("mlflow", "run", str(ROOT), "--env-manager", "local", "-P", "resume=latest"), cwd=tmp_path, PYTHONPATH=""
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    runs = client(tmp_path).search_runs(["0"])
+    resumptions = [run for run in runs if "sweeptrail.resumes" in run.data.tags]
+    parents = [run for run in runs if "sweeptrail.settings" in run.data.tags]
+    assert [run.info.status for run in (*resumptions, *parents)] == ["FINISHED", "FINISHED"]
+    assert resumptions[0].data.tags["sweeptrail.resumes"] == parents[0].info.run_id
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert [child.info.status for child in children] == ["FINISHED"] * 2
+    again = start(
+        *("mlflow", "run", str(ROOT), "--env-manager", "local", "--run-id", parents[0].info.run_id),
+        cwd=tmp_path,
+        PYTHONPATH="",
+    )
+    assert again.returncode == 0, again.stderr
+    assert len(client(tmp_path).search_runs(["0"])) == len(runs)
+    assert len(list(tmp_path.glob("runs/*/sweep.json"))) == 1
+
+
+def test_changed_settings_that_change_numbers_are_refused_all_at_once(tmp_path: Path) -> None:
+    assert sweep(cwd=tmp_path, **{**GRID, "shuffle": "true", "epochs": "1"}).returncode == 0
+    refused = sweeptrail("resume", "--epochs", "2", "--train-samples", "301", "--threads", "1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "epochs: the sweep to resume has 1, got 2" in refused.stderr
+    assert "train_samples: the sweep to resume has 300, got 301" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 2
+
+
+def test_a_sweep_that_is_nowhere_is_named_with_those_that_are(tmp_path: Path) -> None:
+    nothing = sweeptrail("resume", cwd=tmp_path)
+    assert nothing.returncode == 2
+    assert "resume: expected latest, a sweep's folder or the id of its parent run, got 'latest'" in nothing.stderr
+    unknown = sweeptrail("resume", "0123456789abcdef0123456789abcdef", cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert "there is no sweep in" in unknown.stderr
+
+
+def test_settings_given_on_resuming_add_to_those_recorded() -> None:
+    recorded = as_text(Settings()) | {"epochs": "7", "lr": "0.5", "validation_samples": "0", "batch_size": "60000"}
+    assert without_defaults(as_text(Settings()) | {"lr": "0.5"}) == {"lr": "0.5"}
+    assert merged(recorded, {"lr": "0.5,0.25", "workers": "3", "batch_size": "10"}) == recorded | {
+        "lr": "0.5,0.25",
+        "workers": "3",
+        "batch_size": "60000,10",
+    }
+
+
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path, uninterrupted: pandas.DataFrame) -> None:
+    process = background(cwd=tmp_path, **GRID)
+    wait_for_epochs(process, 5)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    for path in tmp_path.glob("runs/*/*/checkpoint.pt"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert sweeptrail("resume", cwd=tmp_path).returncode == 0
+    assert_complete_and_equal(tmp_path, uninterrupted)
+
+
+def test_a_diverged_run_fails_keeps_its_rows_and_the_others_go_on(tmp_path: Path) -> None:
+    finished = sweep(cwd=tmp_path, lr="1000000,0.01", batch_size="50", shuffle="true", optimizer="sgd")
+    assert finished.returncode == 1
+    parent, children = family(tmp_path)
+    assert [child.info.status for child in children] == ["FAILED", "FINISHED"]
+    assert "the loss is nan in epoch 1; write a smaller lr" in children[0].data.tags["sweeptrail.reason"]
+    assert parent.info.status == "FAILED"
+    records = json.loads(next(tmp_path.glob("runs/*/results.json")).read_text())
+    assert [(row["run"], row["loss"] is None) for row in records][:2] == [(1, True), (2, False)]
+
+
+def test_what_waits_is_delivered_to_another_server_with_its_original_times(tmp_path: Path) -> None:
+    dead = "http://127.0.0.1:9"
+    undelivered = sweep("--tracking-uri", dead, cwd=tmp_path, **{**GRID, "shuffle": "true", "epochs": "1"})
+    assert undelivered.returncode == 3
+    assert "sync" in undelivered.stdout
+    assert f"records wait for {dead}" in sweeptrail("status", cwd=tmp_path).stdout
+    before = time.time() * 1000
+    synced = sweeptrail("sync", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", cwd=tmp_path)
+    assert synced.returncode == 0, synced.stderr
+    parent, children = family(tmp_path)
+    assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 3
+    assert all(run.info.end_time < before for run in (parent, *children))
+    still = sweeptrail("sync", cwd=tmp_path)
+    assert still.returncode == 3
+    assert "error: " in still.stderr
+    assert "Connection refused" in still.stderr
