@@ -6,14 +6,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sweeptrail.data import FashionMnist
+from sweeptrail.engines import Work
 from sweeptrail.errors import Cancelled
 from sweeptrail.records import Job, RunResult
 from sweeptrail.settings import RunSettings
-from sweeptrail.sharing import Array
+from sweeptrail.sharing import Array, share
 from sweeptrail.space import make_run
 
 
@@ -26,6 +30,29 @@ def jobs(count: int, folder: Path = Path(), **settings: Any) -> list[Job]:
 
 def finished(job: Job, **metrics: float) -> RunResult:
     return RunResult(job.index, job.name, job.params, "FINISHED", metrics=metrics)
+
+
+def small_data() -> FashionMnist:
+    numbers = np.random.default_rng(0)
+    images = share(numbers.integers(0, 256, (300, 28, 28), np.uint8))
+    labels = share(np.arange(300, dtype=np.uint8) % 10)
+    return FashionMnist(images, labels, images[:50], labels[:50], "", "")
+
+
+def training_jobs(count: int, folder: Path) -> list[Job]:
+    """Return runs that differ in their seeds, tracked as those of a sweep."""
+    runs = jobs(count, epochs=2, batch_size=50, validation_samples=100)
+    return [
+        replace(
+            job,
+            settings=replace(job.settings, seed=job.index),
+            folder=str(folder / job.name),
+            parent="c0ffee",
+            tags={"sweeptrail.key": str(job.index)},
+            sinks=("checkpoint", "outbox"),
+        )
+        for job in runs
+    ]
 
 
 def square(job: Job) -> RunResult:
@@ -154,3 +181,32 @@ def mapped_kilobytes() -> dict[str, float]:
     mappings = Path("/proc/self/smaps").read_text().split("/memfd:sweeptrail (deleted)\n")[1:]
     lines = [line.split() for mapping in mappings for line in mapping.split("VmFlags")[0].splitlines()]
     return {key: sum(float(line[1]) for line in lines if line[0] == f"{key}:") for key in ("Rss", "Pss")}
+
+
+@dataclass(frozen=True)
+class TellTheObject:
+    """Work that tells whether it is the object that did the job before, and has the memory of its data for itself."""
+
+    images: Array
+
+    def __call__(self, job: Job) -> RunResult:
+        return finished(job, worker=os.getpid(), object=id(self), writeable=self.images.flags.writeable)
+
+
+@dataclass(frozen=True)
+class HangOnANode:
+    """Work that hangs in its third run on the Ray node whose id is in the file `doomed`."""
+
+    work: Work
+    folder: str
+
+    def __call__(self, job: Job) -> RunResult:
+        import ray
+
+        folder = Path(self.folder)
+        if ray.get_runtime_context().get_node_id() == (folder / "doomed").read_text():
+            (folder / f"began {job.index}").touch()
+            if len(list(folder.glob("began *"))) == 3:
+                (folder / "hangs").touch()
+                time.sleep(60)
+        return self.work(job)

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from sweeptrail import __version__
 from sweeptrail.settings import PARSERS, Settings, parse
 
 ROOT = Path(__file__).parent.parent
@@ -94,7 +95,7 @@ def test_the_installed_command_is_a_function_of_ours() -> None:
 def test_the_changelog_begins_with_the_version_of_the_package() -> None:
     heading = re.search(r"^## .*$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert heading
-    assert PROJECT["version"] in heading[0]
+    assert __version__ in heading[0]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

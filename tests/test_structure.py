@@ -14,7 +14,7 @@ SOURCE = Path(sweeptrail.__file__).parent
 
 LAYERS = [
     {"errors"},
-    {"space", "tracking", "sharing", "locks", "signals"},
+    {"space", "tracking", "sharing", "locks", "signals", "engines.watchdog"},
     {"settings", "folders", "context"},
     {"records", "data"},
     {"results", "batches", "kernels", "outbox.journal", "sinks", "engines"},
@@ -47,7 +47,8 @@ ONLY_IN = {
     "ray": {"engines.ray"},
 }
 
-WITHOUT_TORCH = ["errors", "space", "records", "settings", "tracking", "data", "plan", "engines.processes", "cli"]
+WITHOUT_TORCH = ["errors", "space", "records", "settings", "tracking", "data", "plan", "cli"]
+WITHOUT_TORCH += ["engines.processes", "engines.ray"]
 
 
 def modules() -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sweeptrail.engines import Work
 from sweeptrail.engines.guard import carry_out
-from sweeptrail.errors import DeliveryError, SweeptrailError
+from sweeptrail.errors import DeliveryError, SweeptrailError, TrackingError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.background import BackgroundCourier
 from sweeptrail.outbox.courier import Courier
@@ -60,6 +60,7 @@ def home_of(folder: Path, uri: str, environment: Mapping[str, str]) -> Iterator[
     opened = (entry for entry, _ in journal.read(folder / journal.FILE_NAME) if entry["kind"] == "opened")
     credentials = {name: value for name, value in environment.items() if name.startswith(CREDENTIALS)}
     token = uuid.uuid4().hex
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / TOKEN_NAME).write_text(token)
     try:
         yield Home(str(folder), token, uri, next(opened, {}), credentials)
@@ -126,8 +127,8 @@ def _carry_out(shared: Shared, message: bytes) -> Answer:
 def _carry_out_elsewhere(work: Work, job: Job, home: Home, files: Files) -> Answer:
     """Carry out a job in a folder of its own; `files` are those that the run left in its folder before."""
     if home.uri.startswith("sqlite"):
-        raise SweeptrailError(
-            f"the machine {platform.node()} has neither {home.folder} nor the SQLite file that tracks the sweep; "
+        raise TrackingError(
+            f"tracking_uri: {platform.node()} has neither {home.folder} nor the SQLite file that tracks the sweep; "
             "write tracking_uri=http://HOST:5000, where a tracking server is, or give all machines that folder"
         )
     with tempfile.TemporaryDirectory(prefix="sweeptrail-") as temporary:

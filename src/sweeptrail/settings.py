@@ -14,7 +14,7 @@ TRAIN_IMAGES = 60_000
 LARGEST = 2**53
 """No number here needs to be larger, and up to here every whole number is exact everywhere."""
 
-ENGINES = ("processes", "serial")
+ENGINES = ("processes", "serial", "ray")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 NETWORKS = ("Network",)
 """The built-in networks; any other is written `module:Class`."""
@@ -63,6 +63,8 @@ class Settings:
     """How many runs at a time; None for as many as the machine has room for."""
     retries: int = 1
     """How often a run is tried again when its worker died."""
+    gpus_per_run: float = 0.0
+    """How many GPUs Ray keeps for a run; several runs share one when it is less than 1."""
     data_dir: str | None = None
 
     def grid(self) -> list[tuple[Run, RunSettings]]:
@@ -219,6 +221,7 @@ PARSERS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "engine": (_one_of(ENGINES), f"any of {', '.join(ENGINES)}", ENGINES[0]),
     "workers": (_or_none("auto", _number(int, 1)), "a whole number from 1, or auto", "auto"),
     "retries": (_number(int, 0), "a whole number from 0", "1"),
+    "gpus_per_run": (_number(float, 0), "a number from 0", "0.5"),
     "data_dir": (_or_none("auto", str), "a folder with the four files of Fashion-MNIST, or auto", "auto"),
 }
 """For each setting: what turns text into a value, what is expected in words, an example."""

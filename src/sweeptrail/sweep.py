@@ -16,6 +16,7 @@ from sweeptrail.context import context_tags
 from sweeptrail.description import SETTINGS_TAG, Description, KnownRun
 from sweeptrail.engines import Engine
 from sweeptrail.engines.processes import Processes
+from sweeptrail.engines.ray import Ray
 from sweeptrail.engines.serial import Serial
 from sweeptrail.errors import Cancelled, SweeptrailError, UsageError
 from sweeptrail.follower import Follower
@@ -28,7 +29,7 @@ from sweeptrail.outbox.mailbox import Mailbox
 from sweeptrail.plan import Plan
 from sweeptrail.records import Job, RunResult, Status
 from sweeptrail.resume import HARMLESS
-from sweeptrail.settings import RunSettings, Settings, as_text
+from sweeptrail.settings import RunSettings, as_text
 from sweeptrail.sinks.console import Console
 from sweeptrail.sinks.outbox import append, close_abandoned, close_open_runs
 from sweeptrail.space import Run, run_name
@@ -218,7 +219,7 @@ def _carry_out(sweep: Sweep, console: Callable[[int], Console]) -> list[RunResul
 
 def _results_of(plan: Plan, jobs: list[Job]) -> AbstractContextManager[Generator[RunResult, None, None]]:
     """Return the results to come; leaving the `with` block cancels the rest."""
-    return closing(engine_of(plan.settings).run(Training(plan.data), jobs))
+    return closing(engine_of(plan).run(Training(plan.data), jobs))
 
 
 @contextmanager
@@ -278,10 +279,13 @@ def _shown(jobs: list[Job], console: Console) -> Iterator[None]:
             follower.stop()
 
 
-def engine_of(settings: Settings) -> Engine:
+def engine_of(plan: Plan) -> Engine:
     """Return the engine that carries the runs out."""
+    settings = plan.settings
     if settings.engine == "serial":
         return Serial()
+    if settings.engine == "ray":
+        return Ray(settings.gpus_per_run, settings.retries, workers=settings.workers, tracking_uri=plan.tracking.uri)
     return Processes(settings.workers, settings.retries)
 
 

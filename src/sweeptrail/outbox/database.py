@@ -1,6 +1,7 @@
 """Makes an SQLite tracking store whole or not at all."""
 
 import fcntl
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ def make_database(uri: str) -> None:
         return
     with _alone_in(file.parent):
         if not file.exists():
+            for left in file.parent.glob(f"{glob.escape(file.name)}.*.tmp*"):  # by one that was killed
+                left.unlink()
             temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
             _create(f"sqlite:///{temporary}", artifacts=file.parent / "mlruns")
             os.replace(temporary, file)

@@ -1,0 +1,117 @@
+"""A real `mlflow server` of the tests' own, which can be killed and started again at the same address."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.commands import environment
+
+READY_TIMEOUT = 120.0
+"""Seconds; a server takes 5 to 8 on a quiet machine."""
+
+
+class Server:
+    """A tracking server with its database and its artifacts in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start, or start again with what it had, and wait until it answers."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start without waiting."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        store = ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(self.port), *store],
+                cwd=self.folder,
+                env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # it is several processes, and they must end together
+            )
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        deadline = time.monotonic() + READY_TIMEOUT
+        while not self._answers():
+            assert self._process
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError((self.folder / "server.log").read_text())
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End every process of the server at once, as a power cut would; one that is not running stays so."""
+        if self._process:
+            kill_group(self._process)
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as reply:
+                return bool(reply.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[Server]:
+    """Run a server for as long as the block lasts."""
+    server = Server(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@contextmanager
+def process_group(*command: str, cwd: Path, env: dict[str, str]) -> "Iterator[subprocess.Popen[str]]":
+    """Start a command for the `with` block, after which neither it nor any process of its own is left."""
+    process = subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            kill_group(process)
+
+
+def kill_group(process: "subprocess.Popen[str]") -> None:
+    """Kill a process that leads a session of its own, and all that it has started there."""
+    with suppress(ProcessLookupError):  # all of them have ended
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on, below those that the system gives to outgoing connections.
+
+    A server that is away for a moment must find its port free when it comes back.
+    """
+    for port in random.SystemRandom().sample(range(20000, 32000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")

@@ -1,0 +1,97 @@
+"""What a worker does whose machine does not see the folder of the sweep."""
+
+import contextlib
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from sweeptrail import remote
+from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox.courier import Courier
+from sweeptrail.records import Job, RunResult
+from sweeptrail.remote import Answer, Home, Shared, home_of
+from sweeptrail.sinks.outbox import append
+from sweeptrail.work import Training
+from tests import engine_works as works
+from tests.server import mlflow_server
+
+
+@contextlib.contextmanager
+def elsewhere(tmp_path: Path, uri: str) -> Iterator[tuple[Home, Job]]:
+    """Describe a sweep with its journal to a worker that does not see its folder, and a job of it."""
+    folder = tmp_path / "sweep"
+    opened = entries.opened("c0ffee", name="parent", time=1.0, tags={}, experiment={"name": "cluster"})
+    append(folder / journal.FILE_NAME, opened)
+    with home_of(folder, uri, {"AWS_SECRET_ACCESS_KEY": "open-sesame", "HOME": "/"}) as home:
+        (folder / remote.TOKEN_NAME).write_text("of another machine")
+        yield home, works.training_jobs(1, folder)[0]
+
+
+def carried_out(home: Home, job: Job, files: remote.Files | None = None) -> Answer:
+    message = pickle.dumps((job, files or {}))
+    answer: Answer = pickle.loads(remote.answer(home.token, Shared(Training(works.small_data()), home), message))
+    return answer
+
+
+def test_a_worker_elsewhere_reports_its_run_to_the_server_and_brings_its_folder_back(tmp_path: Path) -> None:
+    with mlflow_server(tmp_path / "server") as server, elsewhere(tmp_path, server.uri) as (home, job):
+        Courier(server.uri, tmp_path / "sweep").deliver()
+        answer = carried_out(home, job)
+        client = MlflowClient(server.uri)
+        experiment = client.get_experiment_by_name("cluster")
+        assert experiment
+        runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+        assert runs["run 1"].info.status == "FINISHED"
+        assert runs["run 1"].data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
+        assert len(client.get_metric_history(runs["run 1"].info.run_id, "loss")) == 2
+        remote.write_files(Path(job.folder), answer.files)
+        assert Courier(server.uri, tmp_path / "sweep").waiting() == 0
+    assert {"checkpoint.pt", journal.FILE_NAME} <= set(answer.files)
+
+
+def test_what_a_worker_elsewhere_cannot_deliver_is_delivered_by_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "DELIVERY_TIMEOUT", 0.1)
+    with elsewhere(tmp_path, "http://127.0.0.1:9") as (home, job):
+        answer = carried_out(home, job)
+    remote.write_files(Path(job.folder), answer.files)
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    Courier(store, tmp_path / "sweep").deliver()
+    client = MlflowClient(store)
+    [experiment] = [found for found in client.search_experiments() if found.name == "cluster"]
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted((run.info.run_name, run.info.status) for run in runs) == [
+        ("parent", "RUNNING"),
+        ("run 1", "FINISHED"),
+    ]
+
+
+def test_a_run_that_had_begun_goes_on_elsewhere_after_its_last_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "DELIVERY_TIMEOUT", 0.1)
+    with elsewhere(tmp_path, "http://127.0.0.1:9") as (home, job):
+        first = carried_out(home, replace(job, settings=replace(job.settings, epochs=1)))
+        second = carried_out(home, job, first.files)
+        assert isinstance(first.result, RunResult)
+        assert isinstance(second.result, RunResult)
+    assert second.result.epochs[0] == first.result.epochs[0]
+    assert len(second.result.epochs) == 2
+
+
+def test_a_worker_elsewhere_refuses_what_is_tracked_in_a_file(tmp_path: Path) -> None:
+    with elsewhere(tmp_path, "sqlite:///mlflow.db") as (home, job):
+        answer = carried_out(home, job)
+    assert "write tracking_uri=http://HOST:5000" in str(answer.result)
+    assert answer.files == {}
+
+
+def test_only_the_variables_that_say_who_is_there_go_along_and_are_never_shown(tmp_path: Path) -> None:
+    with elsewhere(tmp_path, "http://ada:open-sesame@127.0.0.1:9") as (home, _):
+        assert home.credentials == {"AWS_SECRET_ACCESS_KEY": "open-sesame"}
+        assert "open-sesame" not in repr(home)
