@@ -11,6 +11,7 @@ SweeptrailError                 the work failed                              exi
 ├── JournalError                a journal on disk cannot be read or written
 ├── RefusedError                the tracking server will never accept what it was told
 └── DeliveryError               the tracking server could not be told        exit code 3
+    └── BusyError               another process is telling it right now
 
 Cancelled (BaseException)       somebody asked for the end; no failure of anything
 """
@@ -73,6 +74,10 @@ class DeliveryError(SweeptrailError):
     """The tracking server could not be told everything; what is missing waits on disk."""
 
     exit_code = 3
+
+
+class BusyError(DeliveryError):
+    """Another process is delivering the same folder at this moment."""
 
 
 class Cancelled(BaseException):

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import platform
+import signal
 import tempfile
 import traceback
 import uuid
@@ -100,6 +101,7 @@ def answer(key: str, shared: Shared, message: bytes) -> bytes:
     if key not in _loaded:
         _loaded.clear()
         _loaded[key] = shared
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray cancels by it; a shell may have had it ignored
     out, err = io.StringIO(), io.StringIO()
     # Ray forwards what is printed as well, and loses what is on its way when the sweep ends.
     with redirect_stdout(out), redirect_stderr(err):
@@ -134,14 +136,19 @@ def _carry_out_elsewhere(work: Work, job: Job, home: Home, files: Files) -> Answ
     with tempfile.TemporaryDirectory(prefix="sweeptrail-") as temporary:
         folder = Path(temporary, job.name)
         write_files(folder, files)
-        with _reporting(home, Path(temporary)):
-            result = carry_out(work, replace(job, folder=str(folder)))
+        result: RunResult | str
+        try:
+            with _reporting(home, Path(temporary)):
+                result = carry_out(work, replace(job, folder=str(folder)))
+        except KeyboardInterrupt:  # cancelled: what it has left is needed to go on later
+            result = "the run was cancelled"
         return Answer(result, read_files(folder))
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder; {} if there is none."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Return every whole file below a folder; {} if there is none."""
+    whole = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".tmp")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in whole}
 
 
 def write_files(folder: Path, files: Files) -> None:
@@ -161,8 +168,10 @@ def _reporting(home: Home, folder: Path) -> Iterator[None]:
     courier.start()
     try:
         yield
-    finally:
-        courier.finish(DELIVERY_TIMEOUT)
+    except BaseException:
+        courier.finish(0)  # there is no time; the driver's courier delivers the rest
+        raise
+    courier.finish(DELIVERY_TIMEOUT)
 
 
 class _LoneCourier(Courier):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeptrail import description
-from sweeptrail.errors import DeliveryError, SettingsError
+from sweeptrail.errors import BusyError, DeliveryError, SettingsError
 from sweeptrail.folders import LOCK
 from sweeptrail.history import read_history
 from sweeptrail.locks import is_locked, locked
@@ -68,6 +68,9 @@ def sync(folder: Path, tracking_uri: str, *, patience: float = 10.0) -> int:
         try:
             delivered += courier.deliver()
             failing_since = time.monotonic()
+        except BusyError:  # whoever delivers has a patience of its own
+            failing_since = time.monotonic()
+            time.sleep(pause)
         except DeliveryError as error:
             if time.monotonic() - failing_since > patience:
                 raise DeliveryError(f"{waiting} records of {folder} wait: {error}") from error

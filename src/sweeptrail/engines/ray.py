@@ -247,9 +247,9 @@ class _Tasks:
         job, _ = self._pending.pop(future)
         try:
             message = future.result()
-        except self._ray.exceptions.RayTaskError as error:  # it raises nothing once it has the work
-            raise SweeptrailError(f"a Ray worker cannot load the work:\n{error}") from error
         except self._ray.exceptions.RayError as error:
+            if isinstance(error, self._ray.exceptions.RayTaskError) and not isinstance(error, KeyboardInterrupt):
+                raise SweeptrailError(f"a Ray worker cannot load the work:\n{error}") from error
             return failed(job, self._reason(error))
         try:
             answer: Answer = pickle.loads(message)
@@ -271,7 +271,10 @@ class _Tasks:
         end = time.monotonic() + GRACE
         with contextlib.suppress(queue.Empty):
             while self._pending:
-                del self._pending[self._done.get(timeout=max(0, end - time.monotonic()))]
+                future = self._done.get(timeout=max(0, end - time.monotonic()))
+                job, _ = self._pending.pop(future)
+                with contextlib.suppress(Exception):  # most have no answer
+                    remote.write_files(Path(job.folder), pickle.loads(future.result()).files)
         for _, reference in self._pending.values():
             self._ray.cancel(reference, force=True)
 

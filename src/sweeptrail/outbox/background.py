@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from sweeptrail.errors import BusyError
 from sweeptrail.outbox.courier import Courier
 
 INTERVAL = 0.5
@@ -63,6 +64,9 @@ class BackgroundCourier:
             stopping = self._stopping.is_set()
             try:
                 self._courier.deliver()
+            except BusyError:  # the server is being told, by another process
+                self._start_patience()
+                self._deadline_passed.wait(INTERVAL if stopping else 0)
             except Exception as error:  # whatever it was, a courier that dies would deliver nothing more
                 self._fail(str(error))
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -78,6 +82,10 @@ class BackgroundCourier:
         if not self._problem:
             self._say(f"the tracking server does not answer; everything is kept on disk and sent later ({problem})")
         self._problem = problem
+        self._start_patience()
+
+    def _start_patience(self) -> None:
+        """Let finish() count from now, if it does not count yet because MLflow was never loaded."""
         self._courier.answered = min(self._courier.answered, time.monotonic())
 
     def _recover(self) -> None:

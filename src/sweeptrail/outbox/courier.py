@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeptrail.errors import DeliveryError, RefusedError
+from sweeptrail.errors import BusyError, RefusedError
 from sweeptrail.locks import locked
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import IDENTITY_TAG
@@ -44,9 +44,8 @@ class Courier:
         """The tracking server. The first use loads MLflow, which takes 2 s and 150 MB."""
         from sweeptrail.outbox.server import TrackingServer
 
-        server = TrackingServer(self.uri)
         self.answered = time.monotonic()
-        return server
+        return TrackingServer(self.uri)
 
     def box_of(self, identity: str) -> Mailbox | None:
         """Return the mailbox of a run met so far; its `run_id` is that on the tracking server."""
@@ -56,11 +55,12 @@ class Courier:
         """Deliver whatever waits, the sweep's own journal first; return the number of records.
 
         Raises DeliveryError when the server does not answer; what it had accepted stays delivered.
+        Raises BusyError while another courier delivers the same folder.
         """
         delivered = 0
         with locked(self.folder / LOCK) as was_free:
             if not was_free:
-                raise DeliveryError(f"another process is delivering {self.folder}")
+                raise BusyError(f"another process is delivering {self.folder}")
             for box in self._waiting_boxes():
                 try:
                     delivered += self._empty(box)
