@@ -1,6 +1,5 @@
 """What only the engine of a Ray cluster promises."""
 
-import contextlib
 import os
 import signal
 import sys
@@ -29,20 +28,18 @@ SMALL_STORE = 150 * 2**20
 """Bytes that a node of the tests keeps for objects."""
 
 
-@contextlib.contextmanager
-def cluster(**head: Any) -> Iterator[Any]:
-    """Run a cluster of one node, to which others can be added; nobody is connected to it."""
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster of one node, to which others can be added."""
     end_shared_cluster()
     from ray.cluster_utils import Cluster
 
     # A node that is gone is given up after a second.
     patience = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
-    options = {"object_store_memory": SMALL_STORE, "_system_config": patience, **head}
+    options = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": SMALL_STORE, "_system_config": patience}
     running = Cluster(initialize_head=True, head_node_args=options)
-    try:
-        yield running
-    finally:
-        running.shutdown()
+    yield running
+    running.shutdown()
 
 
 def numbers_of(results: list[RunResult]) -> list[Any]:
@@ -57,28 +54,30 @@ def numbers_of(results: list[RunResult]) -> list[Any]:
     ]
 
 
-def test_a_node_that_dies_in_the_middle_of_a_sweep_costs_no_run_and_changes_no_number(tmp_path: Path) -> None:
+def test_a_node_that_dies_in_the_middle_of_a_sweep_costs_no_run_and_changes_no_number(
+    tmp_path: Path, cluster: Any
+) -> None:
+    end_shared_cluster()
     work = works.HangOnANode(Training(works.small_data()), str(tmp_path))
+    doomed = cluster.add_node(num_cpus=2, object_store_memory=SMALL_STORE)
+    (tmp_path / "doomed").write_text(doomed.node_id)
     results = []
-    with cluster(num_cpus=1) as running:
-        doomed = running.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
-        (tmp_path / "doomed").write_text(doomed.node_id)
-        for result in Ray(address=running.address).run(work, works.training_jobs(12, tmp_path / "ray")):
-            results.append(result)
-            if (tmp_path / "hangs").exists() and doomed in running.list_all_nodes():
-                running.remove_node(doomed, allow_graceful=False)
+    for result in Ray(address=cluster.address).run(work, works.training_jobs(16, tmp_path / "ray")):
+        results.append(result)
+        if (tmp_path / "hangs").exists() and doomed in cluster.list_all_nodes():
+            cluster.remove_node(doomed, allow_graceful=False)
     assert (tmp_path / "hangs").exists()
     assert numbers_of(results) == numbers_of(
-        list(Serial().run(work.work, works.training_jobs(12, tmp_path / "serial")))
+        list(Serial().run(work.work, works.training_jobs(16, tmp_path / "serial")))
     )
-    for job in works.training_jobs(12, tmp_path / "ray"):
+    for job in works.training_jobs(16, tmp_path / "ray"):
         kinds = [entry["kind"] for entry, _ in journal.read(Path(job.folder) / journal.FILE_NAME)]
         assert kinds.count("closed") == 1
         assert kinds.count("metrics") == 3  # two epochs and the test
 
 
 def test_a_cluster_gets_our_code_and_the_needs_of_a_run_and_no_secret_in_writing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tell_the_surroundings(job: Job) -> RunResult:  # in here it travels as it is, and needs no module
         import ray
@@ -93,11 +92,11 @@ def test_a_cluster_gets_our_code_and_the_needs_of_a_run_and_no_secret_in_writing
     jobs = works.jobs(2, network="my_network:Network", threads=2)
     tracked = [replace(job, folder=str(tmp_path / "sweep" / job.name), sinks=("outbox",)) for job in jobs]
     (tmp_path / "sweep").mkdir()
-    with cluster(num_cpus=2, num_gpus=1) as running:
-        engine = Ray(gpus_per_run=0.5, address=running.address, tracking_uri="http://ada:open-sesame@127.0.0.1:9")
-        results = list(engine.run(tell_the_surroundings, tracked))
-        session = Path(running.head_node.get_session_dir_path())
-        told = [path for path in session.rglob("*") if path.is_file() and b"open-sesame" in path.read_bytes()]
+    end_shared_cluster()
+    engine = Ray(gpus_per_run=0.5, address=cluster.address, tracking_uri="http://ada:open-sesame@127.0.0.1:9")
+    results = list(engine.run(tell_the_surroundings, tracked))
+    session = Path(cluster.head_node.get_session_dir_path())
+    told = [path for path in session.rglob("*") if path.is_file() and b"open-sesame" in path.read_bytes()]
     assert [result.error for result in results] == [None, None]
     assert [(result.metrics["CPU"], result.metrics["GPU"]) for result in results] == [(2, 0.5)] * 2
     for result in results:

@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeptrail import remote
+from sweeptrail.engines import Work
 from sweeptrail.outbox import entries, journal
 from sweeptrail.outbox.courier import Courier
 from sweeptrail.records import Job, RunResult
@@ -21,19 +22,19 @@ from tests.server import mlflow_server
 
 
 @contextlib.contextmanager
-def elsewhere(tmp_path: Path, uri: str) -> Iterator[tuple[Home, Job]]:
+def elsewhere(tmp_path: Path, uri: str, **environment: str) -> Iterator[tuple[Home, Job]]:
     """Describe a sweep with its journal to a worker that does not see its folder, and a job of it."""
     folder = tmp_path / "sweep"
     opened = entries.opened("c0ffee", name="parent", time=1.0, tags={}, experiment={"name": "cluster"})
     append(folder / journal.FILE_NAME, opened)
-    with home_of(folder, uri, {"AWS_SECRET_ACCESS_KEY": "open-sesame", "HOME": "/"}) as home:
+    with home_of(folder, uri, environment) as home:
         (folder / remote.TOKEN_NAME).write_text("of another machine")
         yield home, works.training_jobs(1, folder)[0]
 
 
-def carried_out(home: Home, job: Job, files: remote.Files | None = None) -> Answer:
-    message = pickle.dumps((job, files or {}))
-    answer: Answer = pickle.loads(remote.answer(home.token, Shared(Training(works.small_data()), home), message))
+def carried_out(home: Home, job: Job, files: remote.Files | None = None, work: Work | None = None) -> Answer:
+    shared = Shared(work or Training(works.small_data()), home)
+    answer: Answer = pickle.loads(remote.answer(home.token, shared, pickle.dumps((job, files or {}))))
     return answer
 
 
@@ -84,6 +85,17 @@ def test_a_run_that_had_begun_goes_on_elsewhere_after_its_last_epoch(
     assert len(second.result.epochs) == 2
 
 
+def test_a_run_that_is_cancelled_elsewhere_leaves_what_is_needed_to_go_on(tmp_path: Path) -> None:
+    def write_and_stop(job: Job) -> RunResult:
+        Path(job.folder, "checkpoint.pt").parent.mkdir(exist_ok=True)
+        Path(job.folder, "checkpoint.pt").write_text("weights")
+        raise KeyboardInterrupt
+
+    with elsewhere(tmp_path, "http://127.0.0.1:9") as (home, job):
+        answer = carried_out(home, job, work=write_and_stop)
+    assert (answer.result, answer.files) == ("the run was cancelled", {"checkpoint.pt": b"weights"})
+
+
 def test_a_worker_elsewhere_refuses_what_is_tracked_in_a_file(tmp_path: Path) -> None:
     with elsewhere(tmp_path, "sqlite:///mlflow.db") as (home, job):
         answer = carried_out(home, job)
@@ -92,6 +104,7 @@ def test_a_worker_elsewhere_refuses_what_is_tracked_in_a_file(tmp_path: Path) ->
 
 
 def test_only_the_variables_that_say_who_is_there_go_along_and_are_never_shown(tmp_path: Path) -> None:
-    with elsewhere(tmp_path, "http://ada:open-sesame@127.0.0.1:9") as (home, _):
+    environment = {"AWS_SECRET_ACCESS_KEY": "open-sesame", "HOME": "/"}
+    with elsewhere(tmp_path, "http://ada:open-sesame@127.0.0.1:9", **environment) as (home, _):
         assert home.credentials == {"AWS_SECRET_ACCESS_KEY": "open-sesame"}
         assert "open-sesame" not in repr(home)

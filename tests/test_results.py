@@ -37,6 +37,12 @@ def test_csv_is_what_pandas_writes_and_json_a_list_of_records(tmp_path: Path) ->
     assert json_file.read_text().startswith("[\n    {")
 
 
+def test_a_loss_that_is_no_number_is_null_in_json(tmp_path: Path) -> None:
+    _, json_file = save([{"run": 1, "loss": float("nan")}, {"run": 2, "loss": float("inf")}], tmp_path / "results")
+    assert json.loads(json_file.read_text()) == [{"run": 1, "loss": None}, {"run": 2, "loss": None}]
+    assert "Infinity" not in json_file.read_text()
+
+
 def test_a_table_without_rows_is_written_too(tmp_path: Path) -> None:
     _, json_file = save([], tmp_path / "results")
     assert json.loads(json_file.read_text()) == []

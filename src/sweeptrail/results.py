@@ -1,6 +1,7 @@
 """The one table of everything: a row for each epoch of each run, as CSV and as JSON."""
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,10 +42,17 @@ def save(table: Sequence[Row], path: Path) -> list[Path]:
 
     csv_path, json_path = path.with_name(path.name + ".csv"), path.with_name(path.name + ".json")
     write_whole(csv_path, pandas.DataFrame(table).to_csv())
-    # Not through pandas, which rounds to ten digits. JSON has no nan: it is null there.
-    records = [{name: None if value != value else value for name, value in row.items()} for row in table]
-    write_whole(json_path, json.dumps(records, indent=4, ensure_ascii=False, default=str) + "\n")
+    # Not through pandas, which rounds to ten digits.
+    records = ({name: _json_value(value) for name, value in row.items()} for row in table)
+    # A line for each: json's own indentation takes five times as long.
+    lines = ",".join(f"\n    {json.dumps(record, ensure_ascii=False, default=str)}" for record in records)
+    write_whole(json_path, f"[{lines}\n]\n")
     return [csv_path, json_path]
+
+
+def _json_value(value: Any) -> Any:
+    """Return null for what JSON has no number for: nan, and the infinities."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_whole(path: Path, text: str) -> None:
