@@ -59,18 +59,18 @@ def test_a_node_that_dies_in_the_middle_of_a_sweep_costs_no_run_and_changes_no_n
 ) -> None:
     end_shared_cluster()
     work = works.HangOnANode(Training(works.small_data()), str(tmp_path))
-    doomed = cluster.add_node(num_cpus=2, object_store_memory=SMALL_STORE)
+    doomed = cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
     (tmp_path / "doomed").write_text(doomed.node_id)
     results = []
-    for result in Ray(address=cluster.address).run(work, works.training_jobs(16, tmp_path / "ray")):
+    for result in Ray(address=cluster.address).run(work, works.training_jobs(12, tmp_path / "ray")):
         results.append(result)
         if (tmp_path / "hangs").exists() and doomed in cluster.list_all_nodes():
             cluster.remove_node(doomed, allow_graceful=False)
     assert (tmp_path / "hangs").exists()
     assert numbers_of(results) == numbers_of(
-        list(Serial().run(work.work, works.training_jobs(16, tmp_path / "serial")))
+        list(Serial().run(work.work, works.training_jobs(12, tmp_path / "serial")))
     )
-    for job in works.training_jobs(16, tmp_path / "ray"):
+    for job in works.training_jobs(12, tmp_path / "ray"):
         kinds = [entry["kind"] for entry, _ in journal.read(Path(job.folder) / journal.FILE_NAME)]
         assert kinds.count("closed") == 1
         assert kinds.count("metrics") == 3  # two epochs and the test
