@@ -9,6 +9,7 @@ from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox.background import BackgroundCourier
 from sweeptrail.outbox.courier import Courier
 from sweeptrail.outbox.mailbox import STATE_NAME
 from sweeptrail.records import Epoch, RunResult, RunStart
@@ -162,3 +163,15 @@ def test_an_experiment_is_made_by_its_name_once(tmp_path: Path) -> None:
     experiment = client.get_experiment_by_name("mine")
     assert experiment
     assert len(client.search_runs([experiment.experiment_id])) == 1  # the same sweep, found again by its identity
+
+
+def test_what_the_server_refuses_for_good_is_said_at_the_end(tmp_path: Path) -> None:
+    parent = write_parent(tmp_path / "sweep")
+    parent.append(entries.artifact("missing.txt"))
+    said: list[str] = []
+    courier = BackgroundCourier(Courier(store(tmp_path), tmp_path / "sweep"), said.append)
+    courier.start()
+    courier.finish(60)
+    [line] = said
+    assert "refused 1 records for good" in line
+    assert "missing.txt: the file is gone" in line

@@ -42,6 +42,8 @@ class BackgroundCourier:
                 break
             self._thread.join(0.05)
         self._deadline_passed.set()
+        if refusals := self._courier.refusals:
+            self._say(f"the tracking server refused {len(refusals)} records for good, kept on disk ({refusals[0]})")
 
     def waiting(self) -> int:
         """Return how many records the server has not got, by what the courier has left on disk."""
