@@ -13,7 +13,8 @@ import pandas
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sweeptrail.resume import merged, without_defaults
+from sweeptrail.description import Description
+from sweeptrail.resume import find_local, merged, without_defaults
 from sweeptrail.settings import Settings, as_text
 from tests.commands import ROOT, SMALL, client, environment, family, mlflow_run, start, sweep
 
@@ -280,3 +281,11 @@ def test_what_waits_is_delivered_to_another_server_with_its_original_times(tmp_p
     assert still.returncode == 3
     assert "error: " in still.stderr
     assert "Connection refused" in still.stderr
+
+
+def test_what_a_loop_of_one_s_own_has_left_is_no_sweep_to_resume(tmp_path: Path) -> None:
+    folder = tmp_path / "loop"
+    folder.mkdir()
+    Description("c0ffee", 1.0, "sqlite:///mlflow.db", settings={}, runs=[]).write(folder)
+    for which in ("latest", "loop", str(folder), "c0ffee"):
+        assert find_local(tmp_path, which) is None

@@ -57,7 +57,7 @@ def read(folder: Path) -> Description:
         return Description(**content, runs=runs)
     except OSError as error:
         raise SweeptrailError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SweeptrailError(f"{path}: is damaged: {error}") from error
 
 

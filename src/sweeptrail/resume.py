@@ -20,11 +20,13 @@ DECISIVE = tuple(field.name for field in fields(RunSettings) if field.name not i
 
 def find_local(runs_dir: Path, which: str) -> Path | None:
     """Return the folder of the sweep that is meant by `latest`, a folder, its name, or an id of its parent run."""
-    sweeps = {folder: description.read(folder) for folder in description.sweep_folders(runs_dir)}
+    found = {folder: description.read(folder) for folder in description.sweep_folders(runs_dir)}
+    # What a loop of one's own has left has no settings: only that loop could go on with it.
+    sweeps = {folder: sweep for folder, sweep in found.items() if sweep.settings}
     if which == "latest":
         return max(sweeps, key=lambda folder: sweeps[folder].created, default=None)
     for folder in (Path(which), runs_dir / which):
-        if (folder / description.FILE_NAME).is_file():
+        if (folder / description.FILE_NAME).is_file() and description.read(folder).settings:
             return folder.absolute()
     return next((folder for folder, sweep in sweeps.items() if which in _names(folder, sweep)), None)
 
