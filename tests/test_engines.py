@@ -14,6 +14,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from sweeptrail.engines import Engine, Work
+from sweeptrail.engines.forkserver import ForkServer
 from sweeptrail.engines.processes import Processes
 from sweeptrail.engines.ray import Ray, connect, import_ray
 from sweeptrail.engines.serial import Serial
@@ -31,7 +32,7 @@ class Candidate:
 
 ENGINES = {
     "serial": Candidate(Serial, isolates=False),
-    "processes": Candidate(lambda: Processes(workers=2, preload=())),
+    "processes": Candidate(lambda: Processes(workers=2, server=ForkServer(()))),
     "ray": Candidate(lambda: Ray(workers=2), sees_how_workers_die=False),
 }
 

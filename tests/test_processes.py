@@ -12,6 +12,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from sweeptrail.engines import processes
+from sweeptrail.engines.forkserver import ForkServer
 from sweeptrail.engines.processes import Processes, auto_workers, cost
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.settings import RunSettings
@@ -20,11 +21,12 @@ from tests import engine_works as works
 SCRIPT = """
 import sys
 
+from sweeptrail.engines.forkserver import ForkServer
 from sweeptrail.engines.processes import Processes
 from tests import engine_works as works
 
 print("begun")
-print(*sorted(result.status for result in Processes(workers=2, preload=()).run(works.square, works.jobs(2))))
+print(*sorted(result.status for result in Processes(workers=2, server=ForkServer(())).run(works.square, works.jobs(2))))
 print("torch" in sys.modules or "mlflow" in sys.modules)
 """
 
@@ -43,7 +45,7 @@ def test_the_longest_runs_come_first() -> None:
         *works.jobs(2, batch_size=1000),
         *[replace(job, index=job.index + 2) for job in works.jobs(2, batch_size=100)],
     ]
-    results = list(Processes(workers=1, preload=()).run(works.square, jobs))
+    results = list(Processes(workers=1, server=ForkServer(())).run(works.square, jobs))
     assert [result.index for result in results] == [3, 4, 1, 2]
 
 
@@ -67,38 +69,38 @@ def test_workers_are_as_many_as_the_cores_have_room_for(
 
 
 def test_no_more_workers_are_started_than_there_are_jobs() -> None:
-    results = list(Processes(workers=8, preload=()).run(works.tell_the_process, works.jobs(2)))
+    results = list(Processes(workers=8, server=ForkServer(())).run(works.tell_the_process, works.jobs(2)))
     assert len({result.metrics["worker"] for result in results}) == 2
 
 
 def test_workers_live_as_long_as_there_are_jobs() -> None:
-    results = list(Processes(workers=2, preload=()).run(works.tell_the_process, works.jobs(12)))
+    results = list(Processes(workers=2, server=ForkServer(())).run(works.tell_the_process, works.jobs(12)))
     assert len({result.metrics["worker"] for result in results}) == 2
 
 
 def test_retries_say_how_often_a_lost_run_is_tried_again() -> None:
-    engine = Processes(workers=1, retries=0, preload=())
+    engine = Processes(workers=1, retries=0, server=ForkServer(()))
     assert "tried once" in [result.reason for result in engine.run(works.die_in_the_second, works.jobs(2))][1]
 
 
 def test_a_module_that_cannot_be_imported_beforehand_ends_the_sweep_and_says_why() -> None:
     with pytest.raises(SweeptrailError, match="No module named 'no_such_module'"):
-        list(Processes(workers=2, preload=("no_such_module",)).run(works.square, works.jobs(4)))
+        list(Processes(workers=2, server=ForkServer(("no_such_module",))).run(works.square, works.jobs(4)))
 
 
 def test_work_that_cannot_be_pickled_is_refused_before_anything_is_started() -> None:
     with pytest.raises(SweeptrailError, match="at the top level of a module"):
-        list(Processes(workers=2, preload=()).run(lambda job: works.square(job), works.jobs(4)))
+        list(Processes(workers=2, server=ForkServer(())).run(lambda job: works.square(job), works.jobs(4)))
 
 
 def test_work_that_a_worker_cannot_load_ends_the_sweep_and_says_why() -> None:
     with pytest.raises(SweeptrailError, match="invalid literal for int"):
-        list(Processes(workers=2, preload=()).run(works.UnreadableWork(), works.jobs(4)))
+        list(Processes(workers=2, server=ForkServer(())).run(works.UnreadableWork(), works.jobs(4)))
 
 
 def test_a_fork_server_that_is_killed_costs_no_run() -> None:
     results = []
-    for result in Processes(workers=2, preload=()).run(works.tell_the_process, works.jobs(24)):
+    for result in Processes(workers=2, server=ForkServer(())).run(works.tell_the_process, works.jobs(24)):
         results.append(result)
         if len(results) == 6:
             os.kill(int(result.metrics["parent"]), signal.SIGKILL)
@@ -107,7 +109,7 @@ def test_a_fork_server_that_is_killed_costs_no_run() -> None:
 
 
 def test_a_cancelled_run_cleans_up(tmp_path: Path) -> None:
-    results = Processes(workers=2, preload=()).run(works.clean_up_when_cancelled, works.jobs(2, tmp_path))
+    results = Processes(workers=2, server=ForkServer(())).run(works.clean_up_when_cancelled, works.jobs(2, tmp_path))
     next(results)
     while not (tmp_path / "began 2").exists():
         time.sleep(0.02)
@@ -116,7 +118,7 @@ def test_a_cancelled_run_cleans_up(tmp_path: Path) -> None:
 
 
 def test_a_run_that_does_not_hear_is_killed(tmp_path: Path) -> None:
-    results = Processes(workers=2, preload=()).run(works.hang_deaf, works.jobs(2, tmp_path))
+    results = Processes(workers=2, server=ForkServer(())).run(works.hang_deaf, works.jobs(2, tmp_path))
     next(results)
     while not (tmp_path / "began 2").exists() or not (tmp_path / "began 2").read_text():
         time.sleep(0.02)

@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
+from sweeptrail.engines.forkserver import ForkServer
 from sweeptrail.engines.processes import Processes
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.sharing import Array, _descriptors, pack, share, unpack
@@ -50,7 +51,7 @@ def test_an_array_that_is_not_shared_can_be_packed_too() -> None:
 def test_workers_read_the_same_memory_and_cannot_disturb_each_other() -> None:
     shared = share(np.ones(32 << 20, np.uint8))
     assert shared.sum() == 32 << 20  # this process has mapped all of it from here on
-    results = list(Processes(workers=2, preload=()).run(works.ReadAll(shared), works.jobs(2)))
+    results = list(Processes(workers=2, server=ForkServer(())).run(works.ReadAll(shared), works.jobs(2)))
     assert [result.error for result in results] == [None, None]
     for result in results:
         assert result.metrics["total"] == 32 << 20

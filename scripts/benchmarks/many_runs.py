@@ -14,6 +14,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from sweeptrail import results, work
+from sweeptrail.engines.forkserver import ForkServer
 from sweeptrail.engines.processes import Processes
 from sweeptrail.outbox import journal
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
@@ -56,7 +57,7 @@ def nothing(job: Job) -> RunResult:
 def engine_alone(count: int) -> list[float]:
     """Carry out runs that do nothing; return when each ended."""
     jobs = [Job(index, f"run {index}", make_run(["lr"], [index]), RunSettings(), "") for index in range(1, count + 1)]
-    return [result.time for result in list(Processes(preload=(__name__,)).run(nothing, jobs))]
+    return [result.time for result in list(Processes(server=ForkServer((__name__,))).run(nothing, jobs))]
 
 
 class OnlyTracked(work.Training):

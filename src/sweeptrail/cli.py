@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,12 @@ def _sweep(
     resume: str,
     **texts: str | None,
 ) -> None:
+    from sweeptrail.engines.forkserver import ForkServer
+
+    server = ForkServer()
+    if texts["engine"] in (None, "processes"):
+        server.start()  # importing torch takes longer than all that there is to do before it is needed
+
     from sweeptrail.plan import make_plan
     from sweeptrail.signals import stoppable
     from sweeptrail.sinks.console import Console, show, summary
@@ -117,7 +124,7 @@ def _sweep(
     given = {name: text for name, text in texts.items() if text is not None}
     run_id = os.environ.get("MLFLOW_RUN_ID", "")
     try:
-        with stoppable():
+        with stoppable(), closing(server):
             plan = make_plan(
                 {**given, **_unknown_options(context.args)},
                 lambda: Tracking.from_environment(uri=tracking_uri or "", experiment=experiment or ""),
@@ -125,7 +132,7 @@ def _sweep(
                 runs_dir=runs_dir,
                 tracked=tracking,
             )
-            outcome = run_sweep(plan, Console, _say)
+            outcome = run_sweep(plan, Console, _say, server)
     except UsageError as error:
         if run_id:
             refuse(tracking_uri or "", run_id, error)

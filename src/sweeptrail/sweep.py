@@ -6,8 +6,8 @@ import shlex
 import sys
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from sweeptrail import description, folders, results
 from sweeptrail.context import context_tags
 from sweeptrail.description import SETTINGS_TAG, Description, KnownRun
 from sweeptrail.engines import Engine
+from sweeptrail.engines.forkserver import ForkServer
 from sweeptrail.engines.processes import Processes
 from sweeptrail.engines.ray import Ray
 from sweeptrail.engines.serial import Serial
@@ -172,10 +173,13 @@ class Sweep:
         )
 
 
-def run_sweep(plan: Plan, console: Callable[[int], Console], say: Callable[[str], None]) -> Outcome:
+def run_sweep(
+    plan: Plan, console: Callable[[int], Console], say: Callable[[str], None], server: ForkServer | None = None
+) -> Outcome:
     """Carry out every run of the plan that is not finished.
 
-    `console` is made for the number of runs; `say` gets what a person should know at once.
+    `console` is made for the number of runs; `say` gets what a person should know at once; workers
+    are forked from `server`, which may have been started already.
     Raises UsageError when another process is at this sweep, and Cancelled when it is stopped.
     """
     folder = plan.resumed or folders.new_sweep_folder(plan.runs_dir)
@@ -184,14 +188,14 @@ def run_sweep(plan: Plan, console: Callable[[int], Console], say: Callable[[str]
             raise UsageError(f"resume: another process is carrying out {folder}; wait for its end, or stop it first")
         sweep = Sweep(plan, folder)
         with _delivering(sweep, say) as courier, _resumption(sweep):
-            found = _carry_out(sweep, console)
+            found = _carry_out(sweep, console, engine_of(plan, server))
     outcome = Outcome(folder, tuple(found))
     if not plan.tracked:
         return outcome
     return replace(outcome, waiting=courier.waiting(), address=courier.address(sweep.identity))
 
 
-def _carry_out(sweep: Sweep, console: Callable[[int], Console]) -> list[RunResult]:
+def _carry_out(sweep: Sweep, console: Callable[[int], Console], engine: Engine) -> list[RunResult]:
     """Return the results of all runs in the order of the grid, those of an earlier sitting among them."""
     found = {result.index: result for result in sweep.ended() if result.status == "FINISHED"}
     todo = [job for job in sweep.jobs if job.index not in found]
@@ -200,7 +204,7 @@ def _carry_out(sweep: Sweep, console: Callable[[int], Console]) -> list[RunResul
         screen.recall(job.index, len(sweep.history(job).epochs), has_ended=job.index in found)
     sweep.open()
     try:
-        with _shown(todo, screen), _results_of(sweep.plan, todo) as coming:
+        with _shown(todo, screen), closing(engine.run(Training(sweep.plan.data), todo)) as coming:
             for result in coming:
                 found[result.index] = sweep.settled(result)
                 screen.end(result)
@@ -215,11 +219,6 @@ def _carry_out(sweep: Sweep, console: Callable[[int], Console]) -> list[RunResul
     failed = [result for result in results if result.status != "FINISHED"]
     sweep.close("FAILED" if failed else "FINISHED", f"{len(failed)} of {len(results)} runs failed" if failed else "")
     return results
-
-
-def _results_of(plan: Plan, jobs: list[Job]) -> AbstractContextManager[Generator[RunResult, None, None]]:
-    """Return the results to come; leaving the `with` block cancels the rest."""
-    return closing(engine_of(plan).run(Training(plan.data), jobs))
 
 
 @contextmanager
@@ -279,14 +278,14 @@ def _shown(jobs: list[Job], console: Console) -> Iterator[None]:
             follower.stop()
 
 
-def engine_of(plan: Plan) -> Engine:
-    """Return the engine that carries the runs out."""
+def engine_of(plan: Plan, server: ForkServer | None = None) -> Engine:
+    """Return the engine that carries the runs out; closing what its `run` returns cancels the rest."""
     settings = plan.settings
     if settings.engine == "serial":
         return Serial()
     if settings.engine == "ray":
         return Ray(settings.gpus_per_run, settings.retries, workers=settings.workers, tracking_uri=plan.tracking.uri)
-    return Processes(settings.workers, settings.retries)
+    return Processes(settings.workers, settings.retries, server)
 
 
 def run_key(settings: RunSettings, data_digest: str) -> str:

@@ -19,7 +19,7 @@ BOOT = "import sys; sys.path[:] = sys.argv[1:]; from sweeptrail.engines.forkserv
 
 
 class ForkServer:
-    """A process that workers are forked from; leaving the `with` block ends it and all of them.
+    """A process that workers are forked from; leaving a `with` block ends it and all of them.
 
     Not multiprocessing's own fork server: that one is shared with the user's code, runs the user's
     script again in each worker, and leaves a resource tracker behind.
@@ -28,18 +28,31 @@ class ForkServer:
     reports: Connection
     """Can be read, or waited for, when `deaths` has something to tell."""
 
-    def __init__(self, preload: Sequence[str]) -> None:
+    def __init__(self, preload: Sequence[str] = ("sweeptrail.training",)) -> None:
+        """`preload` are the modules that are imported once for all workers."""
         # Apple's own libraries, which torch loads, do not survive a fork: there each worker imports for itself.
         self._preload = () if sys.platform == "darwin" else tuple(preload)
         self._count = 0
         self._alive: set[int] = set()
+        self._is_started = False
 
     def __enter__(self) -> "ForkServer":
-        self._launch()
+        self.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._end()
+        self.close()
+
+    def start(self) -> None:
+        """Start it, if it is not: done early, it imports torch while there is no work for it yet."""
+        if not self._is_started:
+            self._launch()
+
+    def close(self) -> None:
+        """End it and all its workers."""
+        if self._is_started:
+            self._is_started = False
+            self._end()
 
     def fork(self, work: Sequence[int]) -> tuple[int, Connection]:
         """Start a worker with this work, packed; return its number and the connection to it."""
@@ -69,7 +82,7 @@ class ForkServer:
         return dead
 
     def _launch(self) -> None:
-        self._is_ready = False
+        self._is_started, self._is_ready = True, False
         self._requests, requests = socket.socketpair()
         self.reports, reports = Pipe(duplex=False)
         with requests, reports:
@@ -88,8 +101,7 @@ class ForkServer:
                 [sys.executable, "-c", BOOT.format(arguments=arguments), *sys.path],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[requests, reports],
-                # Importing numpy would start threads otherwise, and threads do not survive a fork.
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+                env=_environment(),
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -113,3 +125,11 @@ class ForkServer:
             self._process.kill()
             self._process.wait()
             self.reports.close()
+
+
+def _environment() -> dict[str, str]:
+    """Return what the workers inherit."""
+    # With MLFLOW_RUN_ID a network's module that used MLflow would write into the sweep's own run.
+    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
+    # Importing numpy would start threads otherwise, and threads do not survive a fork.
+    return {**inherited, "OPENBLAS_NUM_THREADS": "1"}

@@ -27,15 +27,14 @@ class Processes:
     """Carries out jobs in worker processes that live as long as there are jobs.
 
     A worker that dies costs only the job it carried, which is tried again on a fresh one, `retries`
-    times at most. The modules in `preload` are imported once for all workers.
+    times at most.
     """
 
-    def __init__(
-        self, workers: int | None = None, retries: int = 1, preload: tuple[str, ...] = ("sweeptrail.training",)
-    ) -> None:
+    def __init__(self, workers: int | None = None, retries: int = 1, server: ForkServer | None = None) -> None:
+        """`server` is what the workers are forked from; it may have been started before."""
         self.workers = workers
         self.retries = retries
-        self.preload = preload
+        self.server = server or ForkServer()
 
     def run(self, work: Work, jobs: Sequence[Job]) -> Generator[RunResult, None, None]:
         """Carry out the jobs; raises SweeptrailError if the work or the workers cannot be started."""
@@ -43,7 +42,7 @@ class Processes:
             raise SweeptrailError("this system cannot fork processes; write engine=serial")
         if jobs:
             workers = min(self.workers or auto_workers(jobs), len(jobs))
-            with pack(work) as packed, ForkServer(self.preload) as server:
+            with pack(work) as packed, self.server as server:
                 yield from _Crew(server, packed, jobs, workers, self.retries).results()
 
 
