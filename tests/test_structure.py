@@ -35,6 +35,8 @@ LAYERS = [
     {"engines.processes", "remote"},
     {"engines.ray"},
     {"standalone", "sweep"},
+    {"cli.group"},
+    {"cli.sweeps", "cli.upkeep"},
     {"cli"},
     {"__main__"},
 ]
@@ -42,7 +44,7 @@ LAYERS = [
 
 ONLY_IN = {
     "mlflow": {"outbox.server", "outbox.pull", "outbox.database"},
-    "click": {"cli"},
+    "click": {"cli.group", "cli.sweeps", "cli.upkeep"},
     "rich": {"sinks.console"},
     "ray": {"engines.ray"},
 }

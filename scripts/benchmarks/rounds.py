@@ -25,7 +25,7 @@ class Comparison(NamedTuple):
     what: str
     dividend: str
     divisor: str
-    limit: float
+    limit: float | None = None
     aim: float | None = None
     at_least: bool = False
 

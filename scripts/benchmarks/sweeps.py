@@ -16,15 +16,32 @@ DELAY = 0.05
 
 POINTS = 100
 
+MAKE_DATABASE = """
+from sweeptrail.outbox.database import make_database
+from sweeptrail.tracking import usable_uri
 
-def sweep(bench: Bench, *options: str, **variables: str) -> Measured:
-    """Measure the default sweep, its accuracies those of training as in the article."""
+make_database(usable_uri("sqlite:///mlflow.db"))
+"""
+"""What a sweep does that finds no database, 2 s of work for a processor: MLflow makes it step by step."""
+
+
+def sweep(bench: Bench, *options: str, has_database: bool = True, **variables: str) -> Measured:
+    """Measure the default sweep, its accuracies those of training as in the article.
+
+    Any sweep but the very first finds its database made.
+    """
     few = ["--train-samples", "2000", "--epochs", "1"] if bench.quick else []
     common = ["--validation-samples", "0", "--data-dir", bench.data_dir]
     with scratch() as folder:
+        if has_database:
+            run(["-c", MAKE_DATABASE], folder)
         seconds = run(["-m", "sweeptrail", "sweep", *common, *few, *options], folder, **variables)
         [results] = folder.glob("runs/*/results.json")
         return Measured(seconds, accuracies(results))
+
+
+def first_sweep(bench: Bench) -> Measured:
+    return sweep(bench, has_database=False)
 
 
 def untracked(bench: Bench) -> Measured:
@@ -64,6 +81,7 @@ CONTENDERS: dict[str, Contender] = {
     "training alone": training_alone,
     "sweep": sweep,
     "untracked sweep": untracked,
+    "first sweep": first_sweep,
     "sweep over HTTP": over_http,
     "sweep, two workers": two_workers,
     "sweep, one worker": one_worker,
@@ -76,6 +94,7 @@ COMPARISONS = {
     "article": Comparison("article's loop ÷ sweep", "article's loop", "sweep", 2.7, 3.0, at_least=True),
     "training": Comparison("sweep ÷ training alone", "sweep", "training alone", 1.10, 1.05),
     "sqlite": Comparison("tracked on SQLite ÷ not tracked", "sweep", "untracked sweep", 1.02),
+    "first": Comparison("tracked, making the database ÷ not tracked", "first sweep", "untracked sweep"),
     "http": Comparison(
         "tracked over HTTP, replies 50 ms late ÷ not tracked", "sweep over HTTP", "untracked sweep", 1.02
     ),

@@ -1,40 +1,14 @@
-"""Words on the command line to calls in the library."""
+"""The commands that carry out a sweep: sweep, resume."""
 
 import os
-import sys
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import click
 
-from sweeptrail import __version__
-from sweeptrail.errors import Cancelled, DeliveryError, SweeptrailError, UsageError
+from sweeptrail.cli.group import main, say
+from sweeptrail.errors import Cancelled, UsageError
 from sweeptrail.settings import AXES, PARSERS, Settings, as_text
-
-
-class Commands(click.Group):
-    """Turns every error of the library into its lines and its exit code, without a traceback."""
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except SweeptrailError as error:
-            for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
-            context.exit(error.exit_code)
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="sweeptrail %(version)s")
-def main() -> None:
-    """Tracked hyperparameter sweeps: every run on MLflow and TensorBoard, none lost.
-
-    \b
-    Example:
-      sweeptrail sweep --lr 0.01,0.001 --epochs 1
-    """
-
 
 TRACKING_URI = click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="[default: sqlite:///mlflow.db]"
@@ -132,89 +106,18 @@ def _sweep(
                 runs_dir=runs_dir,
                 tracked=tracking,
             )
-            outcome = run_sweep(plan, Console, _say, server)
+            outcome = run_sweep(plan, Console, say, server)
     except UsageError as error:
         if run_id:
             refuse(tracking_uri or "", run_id, error)
         raise
     except Cancelled as stopped:
-        _say(f"stopped; to go on: {program('sweeptrail')} resume")
+        say(f"stopped; to go on: {program('sweeptrail')} resume")
         context.exit(stopped.args[0])
     show(summary(outcome.results, "validation_accuracy" if plan.settings.validation_samples else "accuracy"))
     for line in whereabouts(plan, outcome):
         click.echo(line)
     context.exit(outcome.exit_code)
-
-
-FOLDER = click.argument("folder", type=click.Path(path_type=Path), default="runs")
-
-
-@main.command()
-@FOLDER
-@click.option("--tracking-uri", help="another server than the one the sweep has reported to")
-def sync(folder: Path, tracking_uri: str | None) -> None:
-    """Deliver to the tracking server what it has not got yet, with the original times.
-
-    FOLDER is a sweep's, or one that holds sweeps.
-
-    \b
-    Example:
-      sweeptrail sync
-      sweeptrail sync runs/2026-01-31_12-00-00 --tracking-uri http://HOST:5000
-    """
-    from sweeptrail import upkeep
-    from sweeptrail.tracking import usable_uri
-
-    uri = usable_uri(tracking_uri) if tracking_uri else ""
-    failed = None
-    for sweep_folder in upkeep.sweeps(folder):
-        try:
-            click.echo(f"{sweep_folder}: {upkeep.sync(sweep_folder, uri)} records delivered, none wait")
-        except DeliveryError as error:  # the next may belong to another server
-            failed = error
-            click.echo(f"error: {error}", err=True)
-    if failed:
-        sys.exit(failed.exit_code)
-
-
-@main.command()
-@FOLDER
-def status(folder: Path) -> None:
-    """Show sweeps, their runs, and what waits for the tracking server, without asking it.
-
-    \b
-    Example:
-      sweeptrail status
-    """
-    from sweeptrail import upkeep
-
-    for sweep_folder in upkeep.sweeps(folder):
-        found = upkeep.condition(sweep_folder)
-        runs = ", ".join(f"{count} {name}" for name, count in found.runs.items()) or "no runs"
-        sent = f"{found.waiting} records wait for" if found.waiting else "all delivered to"
-        click.echo(f"{sweep_folder}  {found.status}  {runs}  {sent} {found.tracking_uri}")
-
-
-@main.command()
-@FOLDER
-def reap(folder: Path) -> None:
-    """Close, as KILLED, what a process that died has left RUNNING, and deliver that.
-
-    \b
-    Example:
-      sweeptrail reap
-    """
-    from sweeptrail import upkeep
-
-    for sweep_folder in upkeep.sweeps(folder):
-        closed = upkeep.reap(sweep_folder)
-        if closed is not None:
-            click.echo(f"{sweep_folder}: closed the sweep and {closed} open runs")
-            upkeep.sync(sweep_folder, "")
-
-
-def _say(message: str) -> None:
-    click.echo(f"sweeptrail: {message}", err=True)
 
 
 def _unknown_options(arguments: list[str]) -> dict[str, str]:

@@ -1,0 +1,36 @@
+"""The command `sweeptrail`, and how every error becomes its lines and its exit code."""
+
+from typing import Any
+
+import click
+
+from sweeptrail import __version__
+from sweeptrail.errors import SweeptrailError
+
+
+class Commands(click.Group):
+    """Turns every error of the library into its lines and its exit code, without a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except SweeptrailError as error:
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
+            context.exit(error.exit_code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="sweeptrail %(version)s")
+def main() -> None:
+    """Tracked hyperparameter sweeps: every run on MLflow and TensorBoard, none lost.
+
+    \b
+    Example:
+      sweeptrail sweep --lr 0.01,0.001 --epochs 1
+    """
+
+
+def say(message: str) -> None:
+    """Tell a person what should be known at once, on standard error."""
+    click.echo(f"sweeptrail: {message}", err=True)
