@@ -1,0 +1,65 @@
+"""Reads what the runs of a sweep have reached from the sweep's folder, without asking any server."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeptrail import description
+from sweeptrail.history import read_history
+from sweeptrail.leaderboard import Entrant
+from sweeptrail.outbox import journal
+from sweeptrail.outbox.mailbox import Mailbox
+from sweeptrail.records import RunResult
+from sweeptrail.settings import PARSERS, parse
+
+
+def entrants_in(folder: Path) -> list[Entrant]:
+    """Return the runs that are over, in their order, of the sweep in this folder.
+
+    Raises SweeptrailError if there is no sweep, or its description is damaged.
+    """
+    sweep = description.read(folder)
+    columns = columns_of(sweep.settings)
+    found = [_entrant(path, columns, sweep.tracking_uri) for path in folder.glob(f"*/{journal.FILE_NAME}")]
+    return sorted((entrant for entrant in found if entrant), key=lambda entrant: entrant.result.index)
+
+
+def _entrant(path: Path, columns: Sequence[str] | None, tracking_uri: str) -> Entrant | None:
+    """Return the run that a journal is of; None while it is not over, or for the note of a resumption."""
+    tags: dict[str, str] = {}
+    params: dict[str, str] = {}
+    for entry, _ in journal.read(path):
+        if entry["kind"] == "opened":
+            tags.update(entry["tags"])
+        elif entry["kind"] == "params":
+            params.update(entry["values"])
+    index = int(tags.get("sweeptrail.run", 0))
+    history = read_history(path.parent, index)
+    if not index or not history.status:
+        return None
+    result = RunResult(
+        index, path.parent.name, typed(params, columns), history.status, history.epochs, history.metrics,
+        error=history.reason or None, time=history.time,
+    )  # fmt: skip
+    box = Mailbox(path, tracking_uri)
+    return Entrant(path.parent.parent.name, result, box.run_id or "", box.experiment_id)
+
+
+def columns_of(settings: Mapping[str, str]) -> Sequence[str] | None:
+    """Return which params are hyperparameters; None, for all of them, where a loop of one's own left no settings."""
+    return parse(settings).grid()[0][0]._fields if settings else None  # type: ignore[attr-defined]  # a namedtuple
+
+
+def typed(params: Mapping[str, str], columns: Sequence[str] | None) -> dict[str, Any]:
+    """Return the hyperparameters as the values that their texts stand for."""
+    return {name: _value(name, params[name]) for name in (params if columns is None else columns) if name in params}
+
+
+def _value(name: str, text: str) -> Any:
+    """Return the number or truth value that a text stands for, or else the text."""
+    try:
+        value = PARSERS[name][0](text) if name in PARSERS else json.loads(text.lower())
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float) else text

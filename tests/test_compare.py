@@ -1,0 +1,262 @@
+"""The comparison of sweeps: the same from the folder and from the tracking server, and the command."""
+
+import json
+import sqlite3
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sweeptrail import results, upkeep
+from sweeptrail.cli import main
+from sweeptrail.cli.compare import compare
+from sweeptrail.description import SETTINGS_TAG, Description
+from sweeptrail.entrants import entrants_in
+from sweeptrail.leaderboard import Entrant
+from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox.courier import Courier
+from sweeptrail.outbox.gather import gather
+from sweeptrail.outbox.server import PAGE
+from sweeptrail.records import Epoch, RunResult, RunStart, Status
+from sweeptrail.settings import Settings, as_text
+from sweeptrail.sinks.outbox import Outbox
+from tests.commands import sweep
+from tests.proxy import proxy_before
+from tests.server import Server, mlflow_server
+
+STATUSES: list[Status] = ["FINISHED", "FINISHED", "FAILED", "KILLED"]
+"""How the runs of the sweep end; it has one more, which is still open."""
+
+SETTINGS = as_text(replace(Settings(), lr=(0.1, 0.2, 0.3, 0.4, 0.5), batch_size=(100,), shuffle=(True,)))
+
+
+def ran(index: int, status: Status = "FINISHED") -> RunResult:
+    epochs = tuple(
+        Epoch(index, step, 1 / (index + step), step / 10, 2.0, 2.0 * step,
+              extra={"validation_loss": 0.5, "validation_accuracy": 0.5 + index / 100}, time=1000.0 + index + step)
+        for step in (1, 2)
+    )  # fmt: skip
+    params = {"lr": index / 10, "batch_size": 100, "shuffle": True}
+    metrics = {"test_accuracy": 0.4 + index / 100} if status == "FINISHED" else {}
+    error = None if status == "FINISHED" else "Traceback\nValueError: nan"
+    return RunResult(index, f"{index}_lr=0.{index}", params, status, epochs, metrics, error, time=1010.0 + index)
+
+
+def write_run(folder: Path, result: RunResult, *, ends: bool = True) -> None:
+    sink = Outbox(str(folder), parent=folder.name, tags={})
+    start = RunStart(result.index, result.name, result.params, {"optimizer": "adam", "seed": 0}, time=1000.0)
+    sink.begin(start)
+    for epoch in result.epochs:
+        sink.epoch(epoch)
+    if ends:
+        sink.end(result)
+
+
+def write_sweep(folder: Path, uri: str, *, settings: dict[str, str] = SETTINGS, table: int | None = 4) -> None:
+    """Write the journals of a sweep, whose table has the first so many runs, or is not there at all."""
+    folder.mkdir(parents=True)
+    Description(folder.name, time.time(), uri, settings, []).write(folder)
+    parent = journal.Journal(folder / journal.FILE_NAME)
+    tags = {"sweeptrail.folder": str(folder)}
+    parent.append(entries.opened(folder.name, name=folder.name, time=1000.0, tags=tags))
+    if settings:
+        parent.append(entries.tags({SETTINGS_TAG: json.dumps(settings)}))
+    ended = [ran(index, status) for index, status in enumerate(STATUSES, start=1)]
+    for result in ended:
+        write_run(folder, result)
+    write_run(folder, ran(5), ends=False)
+    if table is not None:
+        files = results.save(results.rows(ended[:table]), folder / "results")
+        for file in files:
+            parent.append(entries.artifact(file.name))
+    parent.close()
+
+
+def deliver(folder: Path, uri: str) -> str:
+    """Deliver a sweep and return the id of its parent run."""
+    courier = Courier(uri, folder)
+    courier.deliver()
+    assert courier.refusals == []
+    box = courier.box_of(folder.name)
+    assert box
+    assert box.run_id
+    return box.run_id
+
+
+def untimed(entrants: list[Entrant], epochs: int = 2) -> list[Entrant]:
+    """Return the runs with their last epochs, without the times of these, which no table has."""
+    return [
+        replace(
+            one,
+            result=replace(one.result, epochs=tuple(replace(each, time=0.0) for each in one.result.epochs[-epochs:])),
+        )
+        for one in entrants
+    ]
+
+
+def run_command(tmp_path: Path, *arguments: str) -> Result:
+    where = ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", "--runs-dir", str(tmp_path / "runs")]
+    return CliRunner().invoke(main, ["compare", *where, *arguments])
+
+
+def test_the_folder_holds_the_runs_that_are_over(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    write_sweep(tmp_path / "sweep", uri)
+    found = entrants_in(tmp_path / "sweep")
+    assert [one.result for one in found] == [
+        replace(ran(index, status), error=ran(index, status).reason or None)
+        for index, status in enumerate(STATUSES, start=1)
+    ]
+    assert {(one.sweep, one.run_id) for one in found} == {("sweep", "")}
+    deliver(tmp_path / "sweep", uri)
+    assert all(len(one.run_id) == 32 and one.experiment_id == "0" for one in entrants_in(tmp_path / "sweep"))
+
+
+@pytest.mark.parametrize(("table", "spoilt", "epochs"), [(4, "", 2), (None, "", 1), (4, '{"not": "ours"}', 1)])
+def test_the_tracking_server_tells_the_same_as_the_folder(
+    table: int | None, spoilt: str, epochs: int, tmp_path: Path
+) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "sweep"
+    write_sweep(folder, uri, table=table)
+    if spoilt:
+        (folder / "results.json").write_text(spoilt)
+    assert untimed(gather(uri, deliver(folder, uri))) == untimed(entrants_in(folder), epochs)
+
+
+def test_a_run_that_went_on_after_the_table_was_written_has_its_last_epoch(tmp_path: Path) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "sweep"
+    write_sweep(folder, uri)
+    later = Epoch(4, 3, 0.01, 0.9, 2.0, 6.0, extra={"validation_accuracy": 0.9}, time=1100.0)
+    write_run(folder, replace(ran(4), epochs=(later,)))
+    found = gather(uri, deliver(folder, uri))
+    assert [(one.result.epochs[-1].epoch, len(one.result.epochs)) for one in found] == [(2, 2), (2, 2), (2, 2), (3, 1)]
+    assert found[3].result.status == "FINISHED"
+
+
+def test_the_sweep_of_a_loop_of_ones_own_is_compared_by_all_its_params(tmp_path: Path) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs" / "own"
+    write_sweep(folder, uri, settings={})
+    local, remote = entrants_in(folder), gather(uri, deliver(folder, uri))
+    assert local[0].result.params == remote[0].result.params
+    assert local[0].result.params == {"lr": 0.1, "batch_size": 100, "shuffle": True, "optimizer": "adam", "seed": 0}
+    assert "best" not in run_command(tmp_path, "own").output.splitlines()[0]
+
+
+def clone_runs(server: Server, run_id: str, count: int) -> None:
+    """Add copies of a run to the server's database until its parent has so many."""
+    with sqlite3.connect(server.folder / "mlflow.db") as database:
+        for table in ("runs", "params", "tags", "latest_metrics"):
+            columns = [f'"{row[1]}"' for row in database.execute(f"PRAGMA table_info({table})")]
+            copied = ", ".join("printf('%032x', n)" if name == '"run_uuid"' else name for name in columns)
+            database.execute(
+                f"WITH RECURSIVE numbers(n) AS (SELECT 6 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) "
+                f"INSERT INTO {table} ({', '.join(columns)}) SELECT {copied} FROM {table}, numbers WHERE run_uuid = ?",
+                (run_id,),
+            )
+    database.close()
+
+
+def test_a_thousand_runs_on_a_server_take_five_requests(tmp_path: Path) -> None:
+    with mlflow_server(tmp_path / "server") as server, proxy_before(server.port, seed=1) as proxy:
+        write_sweep(tmp_path / "sweep", server.uri)
+        run_id = deliver(tmp_path / "sweep", server.uri)
+        first = entrants_in(tmp_path / "sweep")
+        clone_runs(server, first[0].run_id, 1000)
+        proxy.log.clear()
+        found = gather(proxy.uri, run_id)
+        assert len(proxy.log) <= 5, proxy.log
+    assert len(found) == 4 + 995
+    assert untimed([one for one in found if one.run_id in {each.run_id for each in first}]) == untimed(first)
+    assert PAGE > 1000
+
+
+def test_sweeps_are_ranked_together_each_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_sweep(tmp_path / "runs" / name, f"sqlite:///{tmp_path}/mlflow.db")
+    result = run_command(tmp_path, "a", str(tmp_path / "runs" / "b"), "a", "latest", "--format", "json")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert [(place["rank"], place["sweep"], place["lr"]) for place in content["places"]] == [
+        (1, "a", 0.2),
+        (2, "b", 0.2),
+        (3, "a", 0.1),
+        (4, "b", 0.1),
+    ]
+    assert {(one["run"], one["status"], one["reason"]) for one in content["unranked"]} == {
+        ("3_lr=0.3", "FAILED", "ValueError: nan"),
+        ("4_lr=0.4", "KILLED", "ValueError: nan"),
+    }
+    assert content["verdict"].startswith("lr=0.2, batch_size=100, shuffle=True of a is 0.0000 ahead of")
+
+
+def test_the_table_is_aligned_and_says_what_failed(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "runs" / "a", f"sqlite:///{tmp_path}/mlflow.db")
+    result = run_command(tmp_path)
+    assert result.stdout.splitlines() == [
+        "rank   lr  batch_size  shuffle  validation accuracy  test accuracy  run",
+        "   1  0.2         100     True               0.5200         0.4200    2",
+        "   2  0.1         100     True               0.5100         0.4100    1",
+        "",
+        "lr=0.2, batch_size=100, shuffle=True is 0.0100 ahead of lr=0.1, batch_size=100, shuffle=True in validation "
+        "accuracy; one seed cannot say how sure that is: write seed=0,1,2.",
+        "3_lr=0.3  FAILED  ValueError: nan",
+        "4_lr=0.4  KILLED  ValueError: nan",
+    ]
+
+
+@pytest.mark.parametrize(("form", "begins"), [("csv", "rank,sweep,lr,"), ("html", "<!doctype html>")])
+def test_other_formats_go_into_a_file(form: str, begins: str, tmp_path: Path) -> None:
+    write_sweep(tmp_path / "runs" / "a", f"sqlite:///{tmp_path}/mlflow.db")
+    result = run_command(tmp_path, "--format", form, "--output", str(tmp_path / "board"))
+    assert (result.exit_code, result.output) == (0, "")
+    assert (tmp_path / "board").read_text().lower().startswith(begins)
+
+
+def test_what_is_no_sweep_is_one_clear_line(tmp_path: Path) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs" / "a"
+    write_sweep(folder, uri)
+    no_such_id = "0" * 32
+    assert f"'{no_such_id}'; there are a" in run_command(tmp_path, no_such_id).stderr
+    assert not (tmp_path / "mlflow.db").exists()
+    deliver(folder, uri)
+    nested = entrants_in(folder)[0].run_id
+    for which, message in [
+        ("nonsense", "expected latest, a sweep's folder or the id of its parent run, got 'nonsense'; there are a"),
+        (no_such_id, f"expected the id of a sweep's parent run, got '{no_such_id}'"),
+        (nested, "which is a nested run; write the id of its parent"),
+    ]:
+        result = run_command(tmp_path, which)
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_sweep_without_a_finished_run_is_one_clear_line(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "a"
+    folder.mkdir(parents=True)
+    Description("a", 1.0, "sqlite:///mlflow.db", SETTINGS, []).write(folder)
+    write_run(folder, ran(1, "FAILED"))
+    result = run_command(tmp_path)
+    assert result.exit_code == 2
+    assert result.stderr == "error: latest: expected a sweep with a finished run, got one where 1 ended otherwise\n"
+
+
+def test_a_real_sweep_is_compared_with_its_seeds_from_the_folder_and_from_the_database(tmp_path: Path) -> None:
+    done = sweep(cwd=tmp_path, lr="0.01,0.001", batch_size="100", shuffle="true", seed="0,1", epochs="1")
+    [folder] = (tmp_path / "runs").iterdir()
+    assert done.returncode in (0, 3), done.stderr
+    upkeep.sync(folder, "")  # a busy machine may not have delivered everything by the end
+    from_folder = run_command(tmp_path)
+    assert from_folder.exit_code == 0, from_folder.output
+    assert from_folder.stdout.count("  2  ") >= 2  # two seeds each
+    assert "Welch's t-test" in from_folder.stdout
+    [state] = json.loads((folder / "delivered.json").read_text()).values()
+    folder.rename(tmp_path / "elsewhere")
+    assert run_command(tmp_path, state["run_id"]).stdout == from_folder.stdout
+
+
+def test_the_command_has_help_with_an_example() -> None:
+    assert compare.name == "compare"
+    assert "Example:" in CliRunner().invoke(main, ["compare", "--help"]).output
