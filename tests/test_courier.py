@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -12,6 +13,7 @@ from sweeptrail.outbox import entries, journal
 from sweeptrail.outbox.background import BackgroundCourier
 from sweeptrail.outbox.courier import Courier
 from sweeptrail.outbox.mailbox import STATE_NAME
+from sweeptrail.outbox.server import TrackingServer
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.sinks.outbox import Outbox
 
@@ -39,6 +41,47 @@ def write_run(folder: Path, index: int = 1, *, end: bool = True) -> None:
         sink.epoch(epoch)
     if end:
         sink.end(RunResult(index, f"{index}_lr=0.1", {"lr": 0.1}, "FINISHED", epochs, {"test_loss": 0.4}, time=1010.0))
+
+
+class Counting(TrackingServer):
+    """A tracking store that remembers what it was told."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.uploads: list[str] = []
+        self.num_logs = 0
+
+    def upload(self, run_id: str, path: Path, to: str) -> None:
+        super().upload(run_id, path, to)
+        self.uploads.append(path.name)
+
+    def log(self, run_id: str, **what: Any) -> None:
+        super().log(run_id, **what)
+        self.num_logs += 1
+
+
+class GrowingRun:
+    """A run whose event file is longer after each epoch, and the courier that delivers it."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        write_parent(tmp_path / "sweep")
+        self.courier = Courier(store(tmp_path), tmp_path / "sweep")
+        self.server = self.courier.server = Counting(store(tmp_path))
+        self.sink = Outbox(str(tmp_path / "sweep"), parent=SWEEP, tags={})
+        self.sink.begin(RunStart(1, "1_lr=0.1", {"lr": 0.1}, time=1001.0))
+        self.events = tmp_path / "sweep" / "1_lr=0.1" / "events.out.tfevents.1"
+
+    def epoch(self, step: int) -> None:
+        with self.events.open("ab") as file:
+            file.write(b"event " * 100)
+        self.sink.epoch(Epoch(1, step, 0.5, 0.8, 2.0, 2.0 * step, time=1001.0 + step))
+
+    def end(self) -> None:
+        self.sink.end(RunResult(1, "1_lr=0.1", {"lr": 0.1}, "FINISHED", time=1010.0))
+
+    def stored(self) -> bytes:
+        [child] = children(MlflowClient(self.server.uri))
+        return (Path(child.info.artifact_uri or "") / "tensorboard" / self.events.name).read_bytes()
 
 
 def run_id(courier: Courier) -> str:
@@ -175,3 +218,64 @@ def test_what_the_server_refuses_for_good_is_said_at_the_end(tmp_path: Path) -> 
     [line] = said
     assert "refused 1 records for good" in line
     assert "missing.txt: the file is gone" in line
+
+
+def test_an_event_file_arrives_after_an_epoch_while_the_run_goes_on(tmp_path: Path) -> None:
+    run = GrowingRun(tmp_path)
+    run.epoch(1)
+    run.courier.deliver()
+    assert run.stored() == run.events.read_bytes()
+    assert children(MlflowClient(run.server.uri))[0].info.status == "RUNNING"
+
+
+def test_an_event_file_that_was_uploaded_a_moment_ago_waits_for_the_end_of_its_run(tmp_path: Path) -> None:
+    run = GrowingRun(tmp_path)
+    for step in range(1, 6):
+        run.epoch(step)
+        run.courier.deliver()
+        assert run.courier.waiting() == 0
+    assert len(run.server.uploads) == 1
+    run.end()
+    run.courier.deliver()
+    assert len(run.server.uploads) == 2
+    assert run.stored() == run.events.read_bytes() == b"event " * 500
+
+
+def test_an_event_file_is_uploaded_again_when_some_time_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeptrail.outbox.courier.UPLOAD_INTERVAL", 0.0)
+    run = GrowingRun(tmp_path)
+    for step in (1, 2):
+        run.epoch(step)
+        run.courier.deliver()
+        assert run.stored() == run.events.read_bytes()
+
+
+def test_what_waits_is_sent_in_few_requests_and_each_event_file_once(tmp_path: Path) -> None:
+    run = GrowingRun(tmp_path)
+    for step in range(1, 51):
+        run.epoch(step)
+    run.end()
+    run.courier.deliver()
+    assert run.server.uploads == [run.events.name]
+    assert run.server.num_logs == 2  # the parent's params, and the params of the run with its metrics
+    assert run.stored() == run.events.read_bytes()
+
+
+def test_an_event_file_that_was_cut_replaces_the_longer_one(tmp_path: Path) -> None:
+    run = GrowingRun(tmp_path)
+    run.epoch(1)
+    run.courier.deliver()
+    run.events.write_bytes(b"event")
+    run.end()
+    run.courier.deliver()
+    assert run.stored() == b"event"
+
+
+def test_an_event_file_that_is_gone_before_its_run_has_ended_is_nothing_that_was_refused(tmp_path: Path) -> None:
+    run = GrowingRun(tmp_path)
+    run.epoch(1)
+    run.events.unlink()
+    run.courier.deliver()
+    assert (run.courier.waiting(), run.server.uploads, run.courier.refusals) == (0, [], [])

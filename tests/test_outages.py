@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeptrail.errors import DeliveryError
-from sweeptrail.outbox import journal, server
+from sweeptrail.outbox import journal, speaking
 from sweeptrail.outbox.background import BackgroundCourier
 from sweeptrail.outbox.courier import Courier
 from sweeptrail.outbox.entries import IDENTITY_TAG
@@ -51,7 +51,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a request that hangs cost one second, not ten."""
-    monkeypatch.setitem(server.SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setitem(speaking.SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
 
 
 @pytest.mark.parametrize("mode", [*FAULTS, "flaky"])
@@ -72,7 +72,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(
         failures = deliver_at_last(proxy, Courier(proxy.uri, folder), fresh=moment.random() < 0.5)
         proxy.settle()
         print(f"{failures} attempts failed; {len(proxy.log)} requests: {proxy.log}")
-        assert failures > 0 or mode in ("slow", "empty")  # which may have done the work at the first attempt
+        assert failures > 0 or mode in ("slow", "empty", "cut")  # which may have done the work at the first attempt
         assert_arrived(tracking.uri, tracking.folder / "mlartifacts", folder)
         num_requests = len(proxy.log)
         assert Courier(proxy.uri, folder).deliver() == 0

@@ -13,11 +13,11 @@ import sweeptrail
 SOURCE = Path(sweeptrail.__file__).parent
 
 LAYERS = [
-    {"errors"},
-    {"space", "tracking", "sharing", "locks", "signals", "engines.watchdog"},
+    {"errors", "outbox.links", "report.theme"},
+    {"images", "pt2", "space", "tracking", "sharing", "locks", "signals", "engines.watchdog"},
     {"settings", "folders", "context"},
     {"records", "data"},
-    {"results", "batches", "kernels", "outbox.journal", "sinks", "engines"},
+    {"leaderboard", "results", "batches", "kernels", "outbox.journal", "sinks", "engines"},
     {
         "description",
         "history",
@@ -25,28 +25,42 @@ LAYERS = [
         "outbox.entries",
         "outbox.mailbox",
         "outbox.database",
+        "outbox.speaking",
+        "outbox.registry",
         "engines.guard",
         "work",
+        "note",
+        "predictions",
     },
-    {"steps", "resume", "outbox.server", "engines.worker"},
+    {"steps", "resume", "outbox.server", "engines.worker", "entrants", "model", "report.facts"},
     {"sinks.group", "sinks.console", "sinks.tensorboard", "sinks.checkpoint", "sinks.outbox"},
     {"manager", "outbox.courier", "outbox.pull", "engines.serial", "engines.forkserver_main"},
+    {"predict", "compare", "outbox.gather", "outbox.events", "report.tables", "report.plots"},
     {"training", "outbox.background", "plan", "upkeep", "follower", "engines.forkserver"},
-    {"engines.processes", "remote"},
+    {"engines.processes", "remote", "viewer", "report.document"},
+    {"report"},
     {"engines.ray"},
+    {"standings"},
     {"standalone", "sweep"},
     {"cli.group"},
-    {"cli.sweeps", "cli.upkeep"},
+    {"cli.sweeps", "cli.upkeep", "cli.compare", "cli.predict", "cli.tensorboard"},
     {"cli"},
     {"__main__"},
 ]
 """A module imports from the layers above its own in this list, never from its own or from those below."""
 
+MLFLOW = {"model"} | {
+    f"outbox.{name}" for name in ("server", "speaking", "pull", "gather", "events", "database", "registry")
+}
+"""What speaks to MLflow, and what exports a model in its form."""
+
 ONLY_IN = {
-    "mlflow": {"outbox.server", "outbox.pull", "outbox.database"},
-    "click": {"cli.group", "cli.sweeps", "cli.upkeep"},
+    "mlflow": MLFLOW,
+    "click": {f"cli.{name}" for name in ("group", "sweeps", "upkeep", "compare", "predict", "tensorboard")},
     "rich": {"sinks.console"},
     "ray": {"engines.ray"},
+    "matplotlib": {"report.plots"},
+    "jinja2": {"report.document"},
 }
 
 WITHOUT_TORCH = ["errors", "space", "records", "settings", "tracking", "data", "plan", "cli"]

@@ -81,7 +81,20 @@ def whole_sweep(count: int, data_dir: str) -> list[float]:
     one_combination = ["--lr", "0.01", "--batch-size", "100", "--shuffle", "true"]
     seeds = ",".join(map(str, range(count)))
     try:
-        cli.main(["sweep", "--data-dir", data_dir, *one_combination, "--seed", seeds])
+        cli.main(
+            [
+                "sweep",
+                "--data-dir",
+                data_dir,
+                *one_combination,
+                "--seed",
+                seeds,
+                "--report",
+                "false",
+                "--register",
+                "none",
+            ]
+        )
     except SystemExit as end:
         if end.code:
             raise

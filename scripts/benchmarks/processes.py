@@ -61,19 +61,22 @@ def started(command: Sequence[str], folder: Path, **variables: str) -> Iterator[
         _end(process)
 
 
-def run(command: Sequence[str], folder: Path, **variables: str) -> float:
-    """Return how many seconds a Python command takes from its start to its end; raises CommandError if it fails."""
+def run(command: Sequence[str], folder: Path, *, exit_code: int = 0, **variables: str) -> float:
+    """Return how many seconds a Python command takes from its start to its end.
+
+    Raises CommandError if it ends with any other exit code.
+    """
     began = time.perf_counter()
     with started(command, folder, **variables) as process:
         process.wait()
         seconds = time.perf_counter() - began
-    check(process, folder)
+    check(process, folder, exit_code)
     return seconds
 
 
-def check(process: "subprocess.Popen[bytes]", folder: Path) -> None:
-    """Raise CommandError, with what it wrote last, if a process has ended in any way but well."""
-    if process.returncode:
+def check(process: "subprocess.Popen[bytes]", folder: Path, exit_code: int = 0) -> None:
+    """Raise CommandError, with what it wrote last, if a process has ended in any other way than it should."""
+    if process.returncode not in (None, exit_code):
         output = (folder / "output.txt").read_text(errors="replace")
         raise CommandError(f"{process.args!r} ended with {process.returncode}:\n{output[-3000:]}")
 

@@ -19,7 +19,7 @@ def first_step(bench: Bench) -> Measured:
     """Measure from the start of the default sweep, on fewer images, to the first step of its first run."""
     with scratch() as folder:
         began = time.time()
-        few = ["--train-samples", "1000", "--epochs", "1"]
+        few = ["--train-samples", "1000", "--epochs", "1", "--report", "false", "--register", "none"]
         run(["-m", "sweeptrail", "sweep", "--data-dir", bench.data_dir, *few], folder)
         return Measured(min(_first_step(path) for path in folder.glob("runs/*/*/outbox.jsonl")) - began)
 

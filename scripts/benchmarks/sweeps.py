@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.benchmarks.delays import late_server
+from scripts.benchmarks.delays import free_port, late_server
 from scripts.benchmarks.figures import Bench, Line
 from scripts.benchmarks.processes import run, scratch
 from scripts.benchmarks.raw_files import write_raw_files
@@ -25,17 +25,25 @@ make_database(usable_uri("sqlite:///mlflow.db"))
 """What a sweep does that finds no database, 2 s of work for a processor: MLflow makes it step by step."""
 
 
-def sweep(bench: Bench, *options: str, has_database: bool = True, **variables: str) -> Measured:
+def sweep(
+    bench: Bench,
+    *options: str,
+    has_database: bool = True,
+    has_ending: bool = False,
+    exit_code: int = 0,
+    **variables: str,
+) -> Measured:
     """Measure the default sweep, its accuracies those of training as in the article.
 
-    Any sweep but the very first finds its database made.
+    Any sweep but the very first finds its database made. The ending is the report and the champion.
     """
     few = ["--train-samples", "2000", "--epochs", "1"] if bench.quick else []
     common = ["--validation-samples", "0", "--data-dir", bench.data_dir]
+    common += [] if has_ending else ["--report", "false", "--register", "none"]
     with scratch() as folder:
         if has_database:
             run(["-c", MAKE_DATABASE], folder)
-        seconds = run(["-m", "sweeptrail", "sweep", *common, *few, *options], folder, **variables)
+        seconds = run(["-m", "sweeptrail", "sweep", *common, *few, *options], folder, exit_code=exit_code, **variables)
         [results] = folder.glob("runs/*/results.json")
         return Measured(seconds, accuracies(results))
 
@@ -51,6 +59,16 @@ def untracked(bench: Bench) -> Measured:
 def over_http(bench: Bench) -> Measured:
     with scratch() as folder, late_server(folder, DELAY) as uri:
         return sweep(bench, MLFLOW_TRACKING_URI=uri)
+
+
+def dead_server(bench: Bench) -> Measured:
+    """Measure with a tracking server that never answers, for which the sweep does not wait at its end."""
+    uri = f"http://127.0.0.1:{free_port()}"
+    return sweep(bench, "--delivery-timeout", "0", exit_code=3, MLFLOW_TRACKING_URI=uri)
+
+
+def with_ending(bench: Bench) -> Measured:
+    return sweep(bench, has_ending=True)
 
 
 def one_worker(bench: Bench) -> Measured:
@@ -83,6 +101,8 @@ CONTENDERS: dict[str, Contender] = {
     "untracked sweep": untracked,
     "first sweep": first_sweep,
     "sweep over HTTP": over_http,
+    "sweep, server dead": dead_server,
+    "sweep with report and champion": with_ending,
     "sweep, two workers": two_workers,
     "sweep, one worker": one_worker,
 }
@@ -98,6 +118,10 @@ COMPARISONS = {
     "http": Comparison(
         "tracked over HTTP, replies 50 ms late ÷ not tracked", "sweep over HTTP", "untracked sweep", 1.02
     ),
+    "dead": Comparison(
+        "tracked, server dead the whole time ÷ not tracked", "sweep, server dead", "untracked sweep", 1.02
+    ),
+    "ending": Comparison("with report and registered champion ÷ without", "sweep with report and champion", "sweep"),
     "workers": Comparison("one worker ÷ two workers", "sweep, one worker", TWO_WORKERS, 1.8, at_least=True),
 }
 

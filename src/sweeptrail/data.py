@@ -24,6 +24,12 @@ TORCHVISION = Path("FashionMNIST", "raw")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 """Where the package dataset-fashion-mnist puts the files."""
 
+CLASS_NAMES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+"""By label."""
+
 CHUNK = 1 << 18
 """Bytes unpacked at a time: they are hashed while they are still in the processor's cache."""
 

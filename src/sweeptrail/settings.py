@@ -66,6 +66,14 @@ class Settings:
     gpus_per_run: float = 0.0
     """How many GPUs Ray keeps for a run; several runs share one when it is less than 1."""
     data_dir: str | None = None
+    delivery_timeout: float = 10.0
+    """Seconds to wait at the end for a tracking server that accepts nothing."""
+    report: bool = True
+    """Whether a page about the sweep is drawn at its end, which takes two seconds."""
+    register: str | None = "fashion-mnist"
+    """The registered model that the champion becomes a version of; None for no model."""
+    log_models: str = "champion"
+    """Of which runs the weights become a model on the tracking server, all or the champion's."""
 
     def grid(self) -> list[tuple[Run, RunSettings]]:
         """Return each combination twice: as the Run that people see, and with every setting."""
@@ -109,7 +117,7 @@ def _text(value: object, name: str) -> str:
     if isinstance(value, tuple):
         return ",".join(_text(item, name) for item in value)
     if value is None:
-        return "all" if name == "train_samples" else "auto"
+        return {"train_samples": "all", "register": "none"}.get(name, "auto")
     return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
 
 
@@ -194,6 +202,12 @@ def _network(text: str) -> str:
     return text
 
 
+def _model_name(text: str) -> str:
+    if set(text) & set("/:"):  # MLflow's registry takes none with these
+        raise ValueError
+    return text
+
+
 def _device(text: str) -> str:
     kind, colon, number = text.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (colon and not (kind == "cuda" and number.isdecimal())):
@@ -223,6 +237,10 @@ PARSERS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "retries": (_number(int, 0), "a whole number from 0", "1"),
     "gpus_per_run": (_number(float, 0), "a number from 0", "0.5"),
     "data_dir": (_or_none("auto", str), "a folder with the four files of Fashion-MNIST, or auto", "auto"),
+    "delivery_timeout": (_number(float, 0), "seconds from 0", "10"),
+    "report": (_boolean, "true or false", "true"),
+    "register": (_or_none("none", _model_name), "a name without / and :, or none", "fashion-mnist"),
+    "log_models": (_one_of(("champion", "all")), "champion or all", "champion"),
 }
 """For each setting: what turns text into a value, what is expected in words, an example."""
 

@@ -4,7 +4,7 @@ import ctypes
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -98,14 +98,26 @@ def _without_compiler(kind: type[Optimizer]) -> Callable[..., Optimizer]:
     return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
-def evaluate(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Return mean loss and accuracy over all samples, without learning; every module keeps its mode.
+class Evaluation(NamedTuple):
+    """What a network makes of some samples."""
+
+    loss: float
+    """Mean over the samples."""
+    accuracy: float
+    classes: Tensor
+    """uint8, the most probable class of each sample, on the CPU."""
+    confidences: Tensor
+    """float32, the probability of that class, on the CPU."""
+
+
+def evaluate(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+    """Return how a network does on all samples, without learning; every module keeps its mode.
 
     `loader` yields images and labels on the network's device, best EVALUATION_BATCH at a time.
     Raises DataError when it yields nothing.
     """
     modes = [(module, module.training) for module in network.modules()]
-    losses, correct, samples = [], [], 0
+    losses, correct, classes, confidences, samples = [], [], [], [], 0
     network.eval()
     try:
         # Not inference_mode: what a network keeps from its first forward pass could never be trained with.
@@ -113,7 +125,9 @@ def evaluate(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> tup
             for images, labels in loader:
                 preds = network(images)
                 losses.append(functional.cross_entropy(preds, labels, reduction="sum"))
-                correct.append((preds.argmax(1) == labels).sum())
+                classes.append(preds.argmax(1))
+                confidences.append(functional.softmax(preds, 1).amax(1))
+                correct.append((classes[-1] == labels).sum())
                 samples += len(labels)
     finally:
         for module, mode in modes:
@@ -121,4 +135,9 @@ def evaluate(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> tup
     if not samples:
         raise DataError(f"loader: expected at least one batch, got none from {loader!r}")
     # Read once: doing so for each batch would wait for a GPU each time.
-    return math.fsum(torch.stack(losses).tolist()) / samples, sum(torch.stack(correct).tolist()) / samples
+    return Evaluation(
+        math.fsum(torch.stack(losses).tolist()) / samples,
+        sum(torch.stack(correct).tolist()) / samples,
+        torch.cat(classes).to("cpu", torch.uint8),
+        torch.cat(confidences).to("cpu", torch.float32),
+    )

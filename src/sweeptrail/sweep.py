@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from sweeptrail import description, folders, results
+from sweeptrail import description, folders, report, results
 from sweeptrail.context import context_tags
 from sweeptrail.description import SETTINGS_TAG, Description, KnownRun
 from sweeptrail.engines import Engine
@@ -34,17 +34,18 @@ from sweeptrail.settings import RunSettings, as_text
 from sweeptrail.sinks.console import Console
 from sweeptrail.sinks.outbox import append, close_abandoned, close_open_runs
 from sweeptrail.space import Run, run_name
+from sweeptrail.standings import Standings, conclude
 from sweeptrail.tracking import usable_uri, without_credentials
 from sweeptrail.work import Training
 
 SINKS = ("tensorboard", "checkpoint", "outbox")
 """The sinks of a tracked run."""
 
-DELIVERY_TIMEOUT = 10.0
-"""Seconds to wait at the end for a server that does not answer."""
+COMPARED = 50
+"""How many runs the address of the comparison names at most: with more a terminal would show nothing else."""
 
 STOPPING_TIMEOUT = 2.0
-"""The same after Ctrl-C or SIGTERM, when everything must be over within five seconds."""
+"""Seconds to wait for the tracking server after Ctrl-C or SIGTERM, when all must be over within five."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Outcome:
     """How many records the tracking server has not got yet."""
     address: str = ""
     """Where the tracking server shows the sweep, below its own address; empty while it has not answered."""
+    comparison: str = ""
+    """The same of the comparison of its runs, the best of them if they are many."""
 
     @property
     def status(self) -> Status:
@@ -91,6 +94,7 @@ class Sweep:
             runs=[KnownRun(job.index, job.name, job.key) for job in self.jobs],
         ).write(self.folder)
         self._journal = journal.Journal(self.folder / journal.FILE_NAME)
+        self._standings = Standings(self.folder, self.identity, plan.tracking.uri)
 
     def open(self) -> None:
         """Say that the sweep begins, or goes on."""
@@ -125,6 +129,25 @@ class Sweep:
         """Write the table of everything, and have it delivered."""
         files = results.save(results.rows(found), self.folder / folders.RESULTS)
         self._write(*(entries.artifact(file.name) for file in files))
+
+    def show_standings(self, found: Iterable[RunResult]) -> None:
+        """Bring the leaderboard of the parent up to date, now and then."""
+        if self.plan.tracked and self._standings.is_due():
+            self._write(*self._standings.write(self._standings.board(found)))
+
+    def conclude(self, found: Iterable[RunResult], say: Callable[[str], None]) -> None:
+        """Leave the final leaderboard, the report and the champion."""
+        if not self.plan.tracked:
+            return
+        board = self._standings.board(found)
+        self._write(*self._standings.write(board))
+        jobs = {job.index: job for job in self.jobs}
+        self._write(*conclude(self.folder, board, jobs, self.plan.settings, self.plan.data, say))
+
+    def best_first(self, found: Iterable[RunResult]) -> list[int]:
+        """Return the numbers of the finished runs, the best first."""
+        board = self._standings.board(found)
+        return [entrant.result.index for place in board.places for entrant in place.entrants]
 
     def settled(self, result: RunResult) -> RunResult:
         """Return the result with the epochs that its journal has, after ending a journal that its worker left open."""
@@ -188,14 +211,22 @@ def run_sweep(
             raise UsageError(f"resume: another process is carrying out {folder}; wait for its end, or stop it first")
         sweep = Sweep(plan, folder)
         with _delivering(sweep, say) as courier, _resumption(sweep):
-            found = _carry_out(sweep, console, engine_of(plan, server))
+            found = _carry_out(sweep, console, engine_of(plan, server), say)
     outcome = Outcome(folder, tuple(found))
     if not plan.tracked:
         return outcome
-    return replace(outcome, waiting=courier.waiting(), address=courier.address(sweep.identity))
+    best = [f"{sweep.identity}/{index}" for index in sweep.best_first(found)[:COMPARED]]
+    return replace(
+        outcome,
+        waiting=courier.waiting(),
+        address=courier.address(sweep.identity),
+        comparison=courier.comparison(best),
+    )
 
 
-def _carry_out(sweep: Sweep, console: Callable[[int], Console], engine: Engine) -> list[RunResult]:
+def _carry_out(
+    sweep: Sweep, console: Callable[[int], Console], engine: Engine, say: Callable[[str], None]
+) -> list[RunResult]:
     """Return the results of all runs in the order of the grid, those of an earlier sitting among them."""
     found = {result.index: result for result in sweep.ended() if result.status == "FINISHED"}
     todo = [job for job in sweep.jobs if job.index not in found]
@@ -208,6 +239,7 @@ def _carry_out(sweep: Sweep, console: Callable[[int], Console], engine: Engine) 
             for result in coming:
                 found[result.index] = sweep.settled(result)
                 screen.end(result)
+                sweep.show_standings(found.values())
     except BaseException as error:
         reason = "the sweep was stopped" if isinstance(error, Cancelled) else f"{type(error).__name__}: {error}"
         close_open_runs(sweep.folder, reason)
@@ -216,6 +248,7 @@ def _carry_out(sweep: Sweep, console: Callable[[int], Console], engine: Engine) 
         raise
     results = [found[index] for index in sorted(found)]
     sweep.save_results(results)
+    sweep.conclude(results, say)
     failed = [result for result in results if result.status != "FINISHED"]
     sweep.close("FAILED" if failed else "FINISHED", f"{len(failed)} of {len(results)} runs failed" if failed else "")
     return results
@@ -224,6 +257,7 @@ def _carry_out(sweep: Sweep, console: Callable[[int], Console], engine: Engine) 
 @contextmanager
 def _delivering(sweep: Sweep, say: Callable[[str], None]) -> Iterator[BackgroundCourier]:
     courier = BackgroundCourier(Courier(sweep.plan.tracking.uri, sweep.folder), say)
+    timeout = sweep.plan.settings.delivery_timeout
     if sweep.plan.tracked:
         courier.start()
     try:
@@ -232,9 +266,9 @@ def _delivering(sweep: Sweep, say: Callable[[str], None]) -> Iterator[Background
         courier.finish(STOPPING_TIMEOUT, at_most=STOPPING_TIMEOUT)
         raise
     except BaseException:
-        courier.finish(DELIVERY_TIMEOUT)
+        courier.finish(timeout)
         raise
-    courier.finish(DELIVERY_TIMEOUT)
+    courier.finish(timeout)
 
 
 @contextmanager
@@ -310,6 +344,8 @@ def whereabouts(plan: Plan, outcome: Outcome) -> Iterator[str]:
     yield f"results:      {outcome.folder / folders.RESULTS}.csv and .json"
     if not plan.tracked:
         return
+    if (outcome.folder / report.FILE_NAME).exists():
+        yield f"report:       {outcome.folder / report.FILE_NAME}"
     yield f"TensorBoard:  {program('tensorboard')} --logdir {shlex.quote(str(plan.runs_dir))}"
     uri = without_credentials(plan.tracking.uri)
     if plan.tracking.database:
@@ -318,7 +354,9 @@ def whereabouts(plan: Plan, outcome: Outcome) -> Iterator[str]:
         yield f"MLflow:       {server} --backend-store-uri {shlex.quote(uri)}"
         uri = "http://127.0.0.1:5000"
     if outcome.address:
-        yield f"the sweep:    {uri}/?workflowType=machine_learning{outcome.address}"
+        yield f"the sweep:    {uri}/{outcome.address}"
+    if outcome.comparison:
+        yield f"compare:      {uri}/{outcome.comparison}"
     if outcome.waiting:
         command = f"{program('sweeptrail')} sync {shlex.quote(str(outcome.folder))}"
         yield f"not sent yet: {outcome.waiting} records, kept on disk; to deliver them: {command}"

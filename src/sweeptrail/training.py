@@ -11,12 +11,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sweeptrail import predictions
 from sweeptrail.batches import Loader, Splits, split
 from sweeptrail.data import FashionMnist
 from sweeptrail.engines.guard import failed
 from sweeptrail.errors import DivergedError
 from sweeptrail.manager import RunManager
 from sweeptrail.networks import create
+from sweeptrail.predictions import Predictions
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.settings import RunSettings
 from sweeptrail.sinks import Sink
@@ -95,8 +97,10 @@ def train(job: Job, learner: Learner, splits: Splits, manager: RunManager, check
             manager.track_loss(loss)
             manager.track_num_correct(preds, labels)
         stop_if_diverged(manager.end_epoch(**validation_metrics(network, splits)))
-    test_loss, test_accuracy = evaluate(network, Loader(splits.test, EVALUATION_BATCH))
-    return manager.end_run(test_loss=test_loss, test_accuracy=test_accuracy)
+    test = evaluate(network, Loader(splits.test, EVALUATION_BATCH))
+    if job.sinks:
+        Predictions(test.classes.numpy(), test.confidences.numpy()).save(Path(job.folder, predictions.FILE_NAME))
+    return manager.end_run(test_loss=test.loss, test_accuracy=test.accuracy)
 
 
 def stop_if_diverged(epoch: Epoch) -> None:
@@ -109,8 +113,8 @@ def validation_metrics(network: nn.Module, splits: Splits) -> dict[str, float]:
     """Return the metrics on the images that were held out; none when none were."""
     if splits.validation is None:
         return {}
-    loss, accuracy = evaluate(network, Loader(splits.validation, EVALUATION_BATCH))
-    return {"validation_loss": loss, "validation_accuracy": accuracy}
+    validation = evaluate(network, Loader(splits.validation, EVALUATION_BATCH))
+    return {"validation_loss": validation.loss, "validation_accuracy": validation.accuracy}
 
 
 def start_of(job: Job, *, resumed_after: int) -> RunStart:

@@ -1,9 +1,14 @@
 """Delivers journals to the tracking server: at least once sent, exactly once in effect."""
 
+import shutil
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +16,7 @@ from sweeptrail.errors import BusyError, RefusedError
 from sweeptrail.locks import locked
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import IDENTITY_TAG
+from sweeptrail.outbox.links import Where, resolve
 from sweeptrail.outbox.mailbox import Mailbox
 from sweeptrail.tracking import without_credentials
 
@@ -22,6 +28,13 @@ LOCK = "courier.lock"
 
 BATCHED = ("metrics", "params", "tags")
 """Kinds of records that share a request with their neighbours."""
+
+UPLOAD_INTERVAL = 10.0
+"""Seconds at least between two uploads of a file that is still growing."""
+
+
+CONNECTIONS = 4
+"""How many journals are delivered at a time to a server; a database is told one thing after the other."""
 
 
 class Courier:
@@ -35,17 +48,20 @@ class Courier:
         self._boxes: dict[Path, Mailbox] = {}
         self._runs: dict[str, Mailbox] = {}
         self._unanswered: set[str] = set()
+        self._uploaded: dict[Path, float] = {}
+        """When each growing file was last uploaded, by time.monotonic()."""
         self._is_new_sweep = False
         self.answered = float("inf")
-        """When the server last accepted something, by time.monotonic; infinite while MLflow is being loaded."""
+        """When the server last accepted something, by time.monotonic; infinite until MLflow is loaded, tables made."""
 
     @cached_property
     def server(self) -> "TrackingServer":
         """The tracking server. The first use loads MLflow, which takes 2 s and 150 MB."""
         from sweeptrail.outbox.server import TrackingServer
 
+        server = TrackingServer(self.uri)
         self.answered = time.monotonic()
-        return TrackingServer(self.uri)
+        return server
 
     def box_of(self, identity: str) -> Mailbox | None:
         """Return the mailbox of a run met so far; its `run_id` is that on the tracking server."""
@@ -61,12 +77,32 @@ class Courier:
         with locked(self.folder / LOCK) as was_free:
             if not was_free:
                 raise BusyError(f"another process is delivering {self.folder}")
-            for box in self._waiting_boxes():
-                try:
-                    delivered += self._empty(box)
-                finally:
-                    box.save()
+            boxes = list(self._waiting_boxes())
+            if boxes and boxes[0].run_id is None:  # the sweep's own, from which the others learn their parent's id
+                delivered += self._deliver_boxes(boxes[:1], until="note")
+            delivered += self._deliver_boxes(boxes, until="note")  # which links to the runs of all the others
+            delivered += self._deliver_boxes([box for box in boxes if box.has_more()])
         return delivered
+
+    def _deliver_boxes(self, boxes: list[Mailbox], until: str = "") -> int:
+        """Deliver several journals up to a kind of record; over the network side by side, since each answer is late."""
+        has_failed = threading.Event()
+
+        def deliver(box: Mailbox) -> int:
+            if has_failed.is_set():
+                return 0
+            try:
+                return self._empty(box, until)
+            except BaseException:
+                has_failed.set()
+                raise
+            finally:
+                box.save()
+
+        if not (boxes and self.server.is_remote):
+            return sum(map(deliver, boxes))
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            return sum(pool.map(deliver, boxes))
 
     def waiting(self) -> int:
         """Return how many records are not delivered yet, without asking the server."""
@@ -82,9 +118,9 @@ class Courier:
             if (box := self._boxes.get(path)) and box.has_more():
                 yield box
 
-    def _empty(self, box: Mailbox) -> int:
-        records = box.read()
-        for batched, group in groupby(records, lambda record: record[0]["kind"] in BATCHED):
+    def _empty(self, box: Mailbox, until: str) -> int:
+        records = list(takewhile(lambda record: record[0]["kind"] != until, box.read()))
+        for batched, group in groupby(self._needed(box, records), lambda record: record[0]["kind"] in BATCHED):
             if batched:
                 batch = list(group)
                 self._try_batch(box, [entry for entry, _ in batch])
@@ -93,7 +129,21 @@ class Courier:
                 for entry, offset in group:
                     self._try(box, entry)
                     self._advance(box, offset)
+        for _, offset in records[-1:]:  # which may not have been needed
+            self._advance(box, offset)
         return len(records)
+
+    def _needed(self, box: Mailbox, records: list[tuple[journal.Entry, int]]) -> Iterator[tuple[journal.Entry, int]]:
+        """Leave out what a later record replaces, and files that were uploaded a moment ago and still grow."""
+        last = {_replaceable(entry): offset for entry, offset in records}
+        for entry, offset in records:
+            is_early = entry.get("growing") and self._was_just_uploaded(box.path.parent / entry["path"])
+            replaceable = _replaceable(entry)
+            if not replaceable or (last[replaceable] == offset and not is_early):
+                yield entry, offset
+
+    def _was_just_uploaded(self, path: Path) -> bool:
+        return time.monotonic() - self._uploaded.get(path, float("-inf")) < UPLOAD_INTERVAL
 
     def _advance(self, box: Mailbox, offset: int) -> None:
         box.offset = offset
@@ -118,18 +168,37 @@ class Courier:
             case "opened":
                 self._open(box, entry)
             case "artifact":
-                self.server.upload(_run_id(box), box.path.parent / entry["path"], entry["to"])
+                self._upload(box, entry)
             case "link":
-                tags = {entry["tag"]: _run_id(self._parent(entry["identity"]))}
+                where = self._where(entry["identity"])
+                tags = {entry["tag"]: where.run_id if where else ""}
                 self.server.log(_run_id(box), metrics=[], params={}, tags=tags)
+            case "version":
+                self.server.register(_run_id(box), _run_id(self._parent(entry["parent"])), entry)
+            case "note":
+                text = resolve(entry["text"], Where(box.experiment_id, _run_id(box)), self._where)
+                self.server.log(_run_id(box), metrics=[], params={}, tags={"mlflow.note.content": text})
             case "dataset":
                 self.server.add_dataset(_run_id(box), entry)
             case "closed":
+                if box.may_have_twin and self.server.is_remote:
+                    self.server.remove_twins(_run_id(box))
                 self.server.close(_run_id(box), entry["status"], entry["time"])
             case kind if kind in BATCHED:
                 self._log(box, [entry])
             case kind:
                 raise RefusedError(f"no record of the kind {kind!r} is known to this version")
+
+    def _upload(self, box: Mailbox, entry: journal.Entry) -> None:
+        path = box.path.parent / entry["path"]
+        if not entry.get("growing"):
+            self.server.upload(_run_id(box), path, entry["to"])
+            return
+        # A copy: a file that grew during the request would be longer than the request has said. Where there is
+        # no file any more, or no room for a copy, the upload at the end of the run must do.
+        with suppress(OSError), tempfile.TemporaryDirectory(prefix="sweeptrail-") as folder:
+            self.server.upload(_run_id(box), shutil.copyfile(path, Path(folder, path.name)), entry["to"])
+            self._uploaded[path] = time.monotonic()
 
     def _log(self, box: Mailbox, batch: list[journal.Entry]) -> None:
         params = {
@@ -179,13 +248,23 @@ class Courier:
         identity = entry["identity"]
         found = None
         if not is_new or identity in self._unanswered:
-            found = self.server.find(experiment_id, identity)
+            found, is_new = self.server.find(experiment_id, identity), False
         if not entry["parent"]:
             self._is_new_sweep = found is None
         self._unanswered.add(identity)
+        box.may_have_twin = not is_new
         box.run_id = found or self.server.create(experiment_id, name=entry["name"], time=entry["time"], tags=tags)
         self._unanswered.discard(identity)
         box.experiment_id = experiment_id
+
+    def _where(self, identity: str) -> Where | None:
+        """Return where a run is on the server, if it is there."""
+        if identity not in self._runs:  # on a restart its opening was delivered long ago
+            for path, box in self._boxes.items():
+                for entry, _ in journal.read(path)[:1]:
+                    self._runs.setdefault(entry.get("identity", ""), box)
+        found = self._runs.get(identity)
+        return Where(found.experiment_id, found.run_id) if found and found.run_id else None
 
     def _parent(self, identity: str) -> Mailbox:
         """Return the mailbox of the sweep; on a restart its opening was delivered long ago."""
@@ -193,6 +272,16 @@ class Courier:
             path = self.folder / journal.FILE_NAME
             self._runs[identity] = self._boxes.setdefault(path, Mailbox(path, self.uri))
         return self._runs[identity]
+
+
+def _replaceable(entry: journal.Entry) -> tuple[str, ...]:
+    """Return what a later record of the same would replace: a file by its path and folder, or the note."""
+    match entry["kind"]:
+        case "artifact":
+            return (entry["path"], entry["to"])
+        case "note":
+            return ("note",)
+    return ()
 
 
 def _run_id(box: Mailbox) -> str:

@@ -50,9 +50,12 @@ def metrics(values: Mapping[str, float], *, step: int, time: float) -> Entry:
     return {"kind": "metrics", "values": dict(values), "step": step, "time": milliseconds(time)}
 
 
-def artifact(path: str, to: str = "") -> Entry:
-    """A file, by its path from the journal's folder, that goes into the folder `to` of the artifacts."""
-    return {"kind": "artifact", "path": path, "to": to}
+def artifact(path: str, to: str = "", *, growing: bool = False) -> Entry:
+    """A file, by its path from the journal's folder, that goes into the folder `to` of the artifacts.
+
+    One that is still growing may be passed over: the end of its run tells of it again.
+    """
+    return {"kind": "artifact", "path": path, "to": to, **({"growing": True} if growing else {})}
 
 
 def link(tag: str, identity: str) -> Entry:
@@ -60,9 +63,33 @@ def link(tag: str, identity: str) -> Entry:
     return {"kind": "link", "tag": tag, "identity": identity}
 
 
+def note(text: str) -> Entry:
+    """The description of the run, Markdown whose links are those of outbox/links.py; a later one replaces it."""
+    return {"kind": "note", "text": text}
+
+
 def dataset(*, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> Entry:
     """The data that the run used."""
     return {"kind": "dataset", "name": name, "digest": digest, "source": source, "profile": dict(profile)}
+
+
+def version(
+    *, name: str, metric: str, value: float, data: str, parent: str, tags: Mapping[str, str] | None = None
+) -> Entry:
+    """The artifacts `model` of the run are a version of the registered model `name`.
+
+    `metric`, with this `value` on this `data`, is what it is compared with the champion by, greater
+    being better; `parent` is the identity of the sweep.
+    """
+    return {
+        "kind": "version",
+        "name": name,
+        "metric": metric,
+        "value": value,
+        "data": data,
+        "parent": parent,
+        "tags": dict(tags or {}),
+    }
 
 
 def closed(status: str, *, time: float) -> Entry:

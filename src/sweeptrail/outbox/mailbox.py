@@ -21,6 +21,8 @@ class Mailbox:
         self.run_id: str | None = None
         self.experiment_id = ""
         self.offset = 0
+        self.may_have_twin = True
+        """Whether an attempt to create the run that was given up may have been carried out all the same."""
         self._version = 0
         self.existing_params: frozenset[str] = frozenset()
         """Parameters that somebody else gave the run before us: theirs stand."""
@@ -39,6 +41,7 @@ class Mailbox:
         self.run_id = state.get("run_id")
         self.experiment_id = state.get("experiment_id", "")
         self.offset = state.get("offset", 0)
+        self.may_have_twin = state.get("may_have_twin", True)
         self.existing_params = frozenset(state.get("existing_params", ()))
         return True
 
@@ -56,6 +59,7 @@ class Mailbox:
             "run_id": self.run_id,
             "experiment_id": self.experiment_id,
             "offset": self.offset,
+            "may_have_twin": self.may_have_twin,
             "existing_params": sorted(self.existing_params),
         }
         states = self._read_states() | {self._server: state}

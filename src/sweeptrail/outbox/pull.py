@@ -61,6 +61,7 @@ def _write(server: TrackingServer, run: Run, folder: Path, parent: Run | None) -
             parent=parent.data.tags[IDENTITY_TAG] if parent else "",
         )
     )
+    written.append(entries.params(run.data.params))
     for entry in _measured(server, run):
         written.append(entry)
     if run.info.status != "RUNNING":

@@ -8,10 +8,8 @@ import atexit
 import gc
 import json
 import logging
-import os
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +18,20 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from requests import HTTPError
 
-from sweeptrail.errors import DeliveryError, RefusedError
+from sweeptrail.errors import RefusedError
 from sweeptrail.outbox import registry
 from sweeptrail.outbox.database import make_database
 from sweeptrail.outbox.entries import IDENTITY_TAG
-from sweeptrail.tracking import without_credentials
+from sweeptrail.outbox.speaking import answering
 
 # Python would look for garbage in all that MLflow has loaded before it ends, which takes 0.7 s.
 atexit.register(gc.freeze)
 
-SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-"""MLflow's own seven retries block one call for four minutes; the courier comes again by itself."""
-
-REFUSALS = frozenset({400, 404, 405, 409, 413, 422})
-"""HTTP answers after which sending the same again cannot help."""
+PAGE = 2000
+"""How many runs to ask for at once: 7 MB; MLflow answers up to 50,000, and to a full page one more request is due."""
 
 METRICS, PARAMS, TAGS = 1000, 100, 100
 """What one log_batch may hold (MLflow's REST API, "Request Limits"): so many of each, 1,000 in all."""
@@ -52,18 +42,22 @@ class TrackingServer:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._is_remote = uri.startswith("http")
+        self.is_remote = uri.startswith("http")
+        self._files: dict[str, ArtifactRepository] = {}
         # The store says for each start that it creates or upgrades its tables; nobody here asked.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-        with self._answering():
+        with answering(self.uri):
             make_database(uri)
-            self._client = MlflowClient(tracking_uri=uri)
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return MlflowClient(tracking_uri=self.uri)
 
     def experiment_id(self, experiment: Mapping[str, str]) -> str:
         """Return the id of the experiment with this `id` or `name`, made if it is new; else MLflow's default."""
         if not (name := experiment.get("name")):
             return experiment.get("id", "0")
-        with self._answering():
+        with answering(self.uri):
             try:
                 return _given(self._client.create_experiment(name))
             except MlflowException as error:
@@ -74,15 +68,15 @@ class TrackingServer:
 
     def find(self, experiment_id: str, identity: str) -> str | None:
         """Return the id of the run that carries this identity, if there is one."""
-        with self._answering():
-            if self._is_remote:
+        with answering(self.uri):
+            if self.is_remote:
                 _given(self._client.get_experiment(experiment_id).experiment_id)
             runs = self._carrying(experiment_id, identity, ViewType.ACTIVE_ONLY)
         return runs[0].info.run_id if runs else None
 
     def get(self, run_id: str) -> Run:
         """Return what the server knows of a run."""
-        with self._answering():
+        with answering(self.uri):
             run = self._client.get_run(run_id)
             _given(run.info.run_id)
         return run
@@ -92,12 +86,12 @@ class TrackingServer:
         found: list[Run] = []
         token = None
         while token != "":
-            with self._answering():
+            with answering(self.uri):
                 page = self._client.search_runs(
                     [parent.info.experiment_id],
                     f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
                     ViewType.ACTIVE_ONLY,
-                    max_results=1000,
+                    max_results=PAGE,
                     page_token=token,
                 )
             found += page
@@ -106,12 +100,12 @@ class TrackingServer:
 
     def history(self, run_id: str, metric: str) -> list[Metric]:
         """Return every measurement of a metric."""
-        with self._answering():
+        with answering(self.uri):
             return list(self._client.get_metric_history(run_id, metric))
 
     def create(self, experiment_id: str, *, name: str, time: int, tags: Mapping[str, str]) -> str:
         """Create a run that began at this time, in milliseconds, and return its id."""
-        with self._answering():
+        with answering(self.uri):
             run = self._client.create_run(experiment_id, start_time=time, tags=dict(tags), run_name=name)
             return _given(run.info.run_id)
 
@@ -127,7 +121,7 @@ class TrackingServer:
         measured = [Metric(*metric) for metric in metrics]
         given = [Param(name, value) for name, value in params.items()]
         tagged = [RunTag(name, value) for name, value in tags.items()]
-        with self._answering():
+        with answering(self.uri):
             while measured or given or tagged:
                 room = METRICS - len(given[:PARAMS]) - len(tagged[:TAGS])
                 self._log_batch(run_id, measured[:room], given[:PARAMS], tagged[:TAGS])
@@ -138,36 +132,45 @@ class TrackingServer:
         if not path.is_file():
             raise RefusedError(f"{path}: the file is gone")
         size = path.stat().st_size
-        with self._answering():
-            self._client.log_artifact(run_id, str(path), to or None)
-            if self._is_remote:
-                stored = {
-                    Path(item.path).name: item.file_size for item in self._client.list_artifacts(run_id, to or None)
-                }
+        with answering(self.uri):
+            files = self._files_of(run_id)
+            files.log_artifact(str(path), to or None)  # type: ignore[no-untyped-call]
+            if self.is_remote:
+                stored = {Path(item.path).name: item.file_size for item in files.list_artifacts(to or None)}
                 _expect(stored.get(path.name, -1) in (size, None))  # None: a store that does not tell sizes
 
     def files(self, run: Run, folder: str) -> dict[str, int | None]:
         """Return the size of each file in a folder of a run's artifacts; None where the store does not tell it."""
-        with self._answering():
+        with answering(self.uri):
             found = get_artifact_repository(run.info.artifact_uri, self.uri).list_artifacts(folder)
         return {item.path.removeprefix(f"{folder}/"): item.file_size for item in found if not item.is_dir}
 
     def download(self, run: Run, path: str, into: Path) -> Path:
         """Copy a file from the artifacts of a run into a folder, below the same path; return where it is."""
-        with self._answering():
-            return Path(get_artifact_repository(run.info.artifact_uri, self.uri).download_artifacts(path, str(into)))
+        with answering(self.uri):
+            files = get_artifact_repository(run.info.artifact_uri, self.uri)
+            return Path(files.download_artifacts(path, str(into)))  # type: ignore[no-untyped-call]
 
     def register(self, run_id: str, sweep_run_id: str, entry: Mapping[str, Any]) -> None:
         """Make the artifacts `model` of a run a version of a registered model, and the champion if it is better."""
-        with self._answering():
+        with answering(self.uri):
             registry.register(self._client, run_id, sweep_run_id, entry)
 
     def fetch_model(self, uri: str, folder: Path) -> Path:
         """Bring the files of `models:/...` or `runs:/...` into a folder and return where they lie."""
-        with self._answering():
-            return Path(
-                download_artifacts(uri, dst_path=str(folder), tracking_uri=self.uri, registry_uri=self.uri)
-            )
+        with answering(self.uri):
+            location = registry.location(self._client, uri)
+            return Path(download_artifacts(location, dst_path=str(folder), tracking_uri=self.uri))
+
+    def _files_of(self, run_id: str) -> ArtifactRepository:
+        """Return where the artifacts of a run are.
+
+        MLflow's client would ask each time, and remember an empty answer for as long as the process lives.
+        """
+        if run_id not in self._files:
+            run = self._client.get_run(run_id)
+            self._files[run_id] = get_artifact_repository(_given(run.info.artifact_uri), self.uri)
+        return self._files[run_id]
 
     def add_dataset(self, run_id: str, entry: Mapping[str, Any]) -> None:
         """Say which data a run used."""
@@ -178,29 +181,41 @@ class TrackingServer:
             source=json.dumps({"uri": entry["source"]}),
             profile=json.dumps(entry["profile"]),
         )
-        with self._answering():
+        with answering(self.uri):
             context = [InputTag("mlflow.data.context", "training")]
             self._client.log_inputs(run_id, [DatasetInput(dataset, context)])
             self._confirm(run_id, lambda run: dataset in _datasets(run))
 
     def reopen(self, run_id: str) -> None:
         """Say that a run goes on."""
-        with self._answering():
+        with answering(self.uri):
             self._client.update_run(run_id, status="RUNNING")
             self._confirm(run_id, lambda run: run.info.status == "RUNNING")
 
     def close(self, run_id: str, status: str, time: int) -> None:
         """Say how a run ended, and when, in milliseconds."""
-        with self._answering():
-            if self._is_remote:
-                self._remove_twins(run_id)
+        with answering(self.uri):
             self._client.set_terminated(run_id, status, time)
             self._confirm(run_id, lambda run: (run.info.status, run.info.end_time) == (status, time))
+
+    def remove_twins(self, run_id: str) -> None:
+        """Remove what a creation has left that was given up and carried out all the same: a run with nothing in it."""
+        with answering(self.uri):
+            run = self._client.get_run(run_id)
+            _expect(run.info.run_id == run_id)
+            if not (identity := run.data.tags.get(IDENTITY_TAG)):
+                return
+            runs = self._carrying(run.info.experiment_id, identity, ViewType.ALL)
+            _expect(run_id in [found.info.run_id for found in runs])
+            for twin in runs:
+                is_empty = not (twin.data.params or twin.data.metrics)
+                if twin.info.run_id != run_id and twin.info.lifecycle_stage == "active" and is_empty:
+                    self._client.delete_run(twin.info.run_id)
 
     def _log_batch(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
         """Log a batch; of its metrics, which are taken all or none, the last stands for the others."""
         self._client.log_batch(run_id, metrics, params, tags)
-        if not self._is_remote:
+        if not self.is_remote:
             return
         for metric in metrics[-1:]:
             history = self._client.get_metric_history(run_id, metric.key)
@@ -208,74 +223,13 @@ class TrackingServer:
         if params or tags:
             self._confirm(run_id, lambda run: _has(run, params, tags))
 
-    def _remove_twins(self, run_id: str) -> None:
-        """Remove what a creation has left that was given up and carried out all the same: a run with nothing in it."""
-        run = self._client.get_run(run_id)
-        _expect(run.info.run_id == run_id)
-        if not (identity := run.data.tags.get(IDENTITY_TAG)):
-            return
-        runs = self._carrying(run.info.experiment_id, identity, ViewType.ALL)
-        _expect(run_id in [found.info.run_id for found in runs])
-        for twin in runs:
-            is_empty = not (twin.data.params or twin.data.metrics)
-            if twin.info.run_id != run_id and twin.info.lifecycle_stage == "active" and is_empty:
-                self._client.delete_run(twin.info.run_id)
-
     def _carrying(self, experiment_id: str, identity: str, view: int) -> list[Run]:
         return list(self._client.search_runs([experiment_id], f"tags.`{IDENTITY_TAG}` = '{identity}'", view))
 
     def _confirm(self, run_id: str, shows: Callable[[Run], bool]) -> None:
-        if self._is_remote:
+        if self.is_remote:
             run = self._client.get_run(run_id)
             _expect(run.info.run_id == run_id and shows(run))
-
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Turn what MLflow raises into DeliveryError (come again) or RefusedError (never)."""
-        try:
-            with _settings:
-                yield
-        except Exception as error:
-            kind = RefusedError if _status(error) in REFUSALS else DeliveryError
-            raise kind(f"{without_credentials(self.uri)}: {root_cause(error)}") from error
-
-
-class _Settings:
-    """Holds the settings of MLflow's client in the environment while any thread speaks to a server."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._speaking = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._speaking:
-                self._before = {name: os.environ.get(name) for name in SETTINGS}
-            self._speaking += 1
-            os.environ.update(SETTINGS)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._speaking -= 1
-            if self._speaking:
-                return
-            for name, value in self._before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-
-
-_settings = _Settings()
-
-
-def _status(error: Exception) -> int | None:
-    """Return the HTTP status of an answer; an error that is none may be over at the next attempt."""
-    if isinstance(error, MlflowException):
-        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
-    if isinstance(error, HTTPError) and error.response is not None:  # of an artifact store
-        return error.response.status_code
-    return None
 
 
 def _has(run: Run, params: list[Param], tags: list[RunTag]) -> bool:
@@ -296,10 +250,3 @@ def _expect(told: bool) -> None:
 def _given(value: str | None) -> str:
     _expect(bool(value))
     return str(value)
-
-
-def root_cause(error: BaseException) -> str:
-    """Return the first line of what an error goes back to; MLflow and urllib3 wrap it in pages."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return (str(error).strip() or type(error).__name__).partition("\n")[0][:300]

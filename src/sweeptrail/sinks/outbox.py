@@ -41,7 +41,10 @@ class Outbox:
     def epoch(self, epoch: Epoch) -> None:
         if epoch.epoch not in self._recorded:  # else a run that goes on tells what the journal has already
             self._recorded.add(epoch.epoch)
-            self._write(entries.metrics(epoch.metrics, step=epoch.epoch, time=epoch.time))
+            self._write(
+                entries.metrics(epoch.metrics, step=epoch.epoch, time=epoch.time),
+                *event_files(self._run_folder, growing=True),  # TensorBoard's sink was told first
+            )
 
     def end(self, result: RunResult) -> None:
         last_step = result.epochs[-1].epoch if result.epochs else 0
@@ -65,9 +68,14 @@ def ending(folder: Path, result: RunResult) -> Iterator[journal.Entry]:
         yield entries.tags({"sweeptrail.reason": result.reason[:TAG_LENGTH]})
     if result.warnings:
         yield entries.tags({"sweeptrail.warnings": "; ".join(result.warnings)[:TAG_LENGTH]})
-    for path in sorted(folder.glob("events.out.tfevents.*")):
-        yield entries.artifact(path.name, "tensorboard")
+    yield from event_files(folder)
     yield entries.closed(result.status, time=result.time)
+
+
+def event_files(folder: Path, *, growing: bool = False) -> Iterator[journal.Entry]:
+    """Yield what the journal says of TensorBoard's files."""
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        yield entries.artifact(path.name, "tensorboard", growing=growing)
 
 
 def close_abandoned(job: Job, result: RunResult) -> None:
