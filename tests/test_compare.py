@@ -13,15 +13,16 @@ from sweeptrail import results, upkeep
 from sweeptrail.cli import main
 from sweeptrail.cli.compare import compare
 from sweeptrail.description import SETTINGS_TAG, Description
-from sweeptrail.entrants import entrants_in
-from sweeptrail.leaderboard import Entrant
+from sweeptrail.entrants import ENTRANTS, as_json, entrants_in
+from sweeptrail.leaderboard import Entrant, make_leaderboard
 from sweeptrail.outbox import entries, journal
 from sweeptrail.outbox.courier import Courier
 from sweeptrail.outbox.gather import gather
 from sweeptrail.outbox.server import PAGE
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
+from sweeptrail.results import write_whole
 from sweeptrail.settings import Settings, as_text
-from sweeptrail.sinks.outbox import Outbox
+from sweeptrail.sinks.outbox import Outbox, append
 from tests.commands import sweep
 from tests.proxy import proxy_before
 from tests.server import Server, mlflow_server
@@ -79,7 +80,7 @@ def deliver(folder: Path, uri: str) -> str:
     courier = Courier(uri, folder)
     courier.deliver()
     assert courier.refusals == []
-    box = courier.box_of(folder.name)
+    box = courier.where(folder.name)
     assert box
     assert box.run_id
     return box.run_id
@@ -90,6 +91,7 @@ def untimed(entrants: list[Entrant], epochs: int = 2) -> list[Entrant]:
     return [
         replace(
             one,
+            folder="",
             result=replace(one.result, epochs=tuple(replace(each, time=0.0) for each in one.result.epochs[-epochs:])),
         )
         for one in entrants
@@ -170,6 +172,21 @@ def test_a_thousand_runs_on_a_server_take_five_requests(tmp_path: Path) -> None:
     assert len(found) == 4 + 995
     assert untimed([one for one in found if one.run_id in {each.run_id for each in first}]) == untimed(first)
     assert PAGE > 1000
+
+
+def test_a_sweep_that_has_ended_takes_four_requests_and_no_search(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    with mlflow_server(tmp_path / "server") as server, proxy_before(server.port, seed=1) as proxy:
+        write_sweep(folder, server.uri)
+        run_id = deliver(folder, server.uri)
+        known = entrants_in(folder)
+        write_whole(folder / ENTRANTS, as_json(make_leaderboard(known), run_id))
+        append(folder / journal.FILE_NAME, entries.artifact(ENTRANTS), entries.closed("FINISHED", time=2000.0))
+        Courier(server.uri, folder).deliver()
+        proxy.log.clear()
+        found = gather(proxy.uri, run_id)
+        assert len(proxy.log) == 4, proxy.log
+    assert [replace(one, folder="") for one in known] == found
 
 
 def test_sweeps_are_ranked_together_each_once(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class GrowingRun:
 
 
 def run_id(courier: Courier) -> str:
-    box = courier.box_of(SWEEP)
+    box = courier.where(SWEEP)
     assert box
     assert box.run_id
     return box.run_id

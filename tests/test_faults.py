@@ -20,7 +20,14 @@ from sweeptrail.outbox import journal
 from sweeptrail.results import write_whole
 from tests.commands import client, environment, family, start, sweep
 
-SETTINGS = {"train_samples": "300", "validation_samples": "100", "batch_size": "30,60", "epochs": "3"}
+SETTINGS = {
+    "train_samples": "300",
+    "validation_samples": "100",
+    "batch_size": "30,60",
+    "epochs": "3",
+    "report": "false",
+    "register": "none",
+}
 KILLS_A_SWEEP = 5
 DURATIONS = ["epoch duration", "run duration"]
 
@@ -38,10 +45,12 @@ def numbers(folder: Path) -> pandas.DataFrame:
     return pandas.read_csv(path, index_col=0).drop(columns=DURATIONS)
 
 
-def go(folder: Path) -> "subprocess.Popen[bytes]":
+def go(folder: Path, **settings: str) -> "subprocess.Popen[bytes]":
     """Start the sweep, or go on with it, in a process group of its own."""
     begun = list(folder.glob("runs/*/sweep.json"))
-    options = [word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", value)]
+    options = [
+        word for name, value in {**SETTINGS, **settings}.items() for word in (f"--{name.replace('_', '-')}", value)
+    ]
     words = ["resume"] if begun else ["sweep", *options]
     with (folder / "output").open("ab") as output:
         return subprocess.Popen(
@@ -117,6 +126,27 @@ def test_a_sweep_that_is_killed_again_and_again_loses_nothing(
             process.kill()
         all_gone(process)
     finish(tmp_path, expected)
+
+
+def test_a_sweep_that_is_killed_while_it_concludes_has_one_report_and_one_version_in_the_end(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    ending = {"report": "true", "register": "champions", "shuffle": "true", "lr": "0.01"}
+    for _ in range(4):
+        process = go(tmp_path, **ending)
+        while not list(tmp_path.glob("runs/*/results.json")):  # written when all runs are over
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 6))
+        os.killpg(process.pid, signal.SIGKILL)
+        all_gone(process)
+    assert go(tmp_path).wait() == 0, (tmp_path / "output").read_text()
+    [folder] = (path.parent for path in tmp_path.glob("runs/*/sweep.json"))
+    assert (folder / "report.html").read_text().rstrip().endswith("</html>")
+    assert not list(folder.rglob("*.tmp"))
+    parent, _ = family(tmp_path)
+    [version] = client(tmp_path).search_model_versions("name = 'champions'")
+    assert version.run_id == parent.data.tags["sweeptrail.champion_run_id"]
+    assert client(tmp_path).get_model_version_by_alias("champions", "champion").version == version.version
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -162,7 +162,7 @@ def test_a_note_that_waited_links_to_runs_that_waited_with_it_and_only_the_last_
     courier.deliver()
     assert courier.waiting() == 0
     assert courier.refusals == []
-    box = courier.box_of("sweep/1")
+    box = courier.where("sweep/1")
     assert box
     assert sent == [f"[first](#/experiments/0/runs/{box.run_id}?workflowType=machine_learning) never"]
     parent = parent_in(store)

@@ -67,7 +67,7 @@ def deliver(folder: Path, uri: str) -> str:
     courier = Courier(uri, folder)
     courier.deliver()
     assert courier.refusals == []
-    box = courier.box_of(f"{folder}/1")
+    box = courier.where(f"{folder}/1")
     assert box
     return str(box.run_id)
 
@@ -173,7 +173,7 @@ def test_a_name_that_no_model_can_have_is_refused_and_the_rest_delivered(tmp_pat
     [refusal] = courier.refusals
     assert "version of 1_lr=0.01" in refusal
     assert "Names cannot contain '/'" in refusal
-    box = courier.box_of(f"{tmp_path}/monday/1")
+    box = courier.where(f"{tmp_path}/monday/1")
     assert box
     assert MlflowClient(store).get_run(str(box.run_id)).data.tags["after"] == "it"
 

@@ -3,7 +3,9 @@
 import json
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +13,7 @@ from sweeptrail import description
 from sweeptrail.entrants import entrants_in
 from sweeptrail.errors import SettingsError
 from sweeptrail.leaderboard import Entrant, Leaderboard, csv_text, in_words, mean_of, rows, sweeps_of, verdict
-from sweeptrail.resume import find_local
+from sweeptrail.resume import find_any
 from sweeptrail.tracking import Tracking
 
 Format = Literal["table", "csv", "json", "html"]
@@ -23,7 +25,7 @@ def find(which: str, runs_dir: Path, tracking: Tracking) -> list[Entrant]:
     Looks into the folders of this machine first. Raises SettingsError if the sweep is nowhere, or
     none of its runs has finished, and DeliveryError when the tracking server does not answer.
     """
-    if folder := _folder(which, runs_dir):
+    if folder := find_any(runs_dir, which):
         found = entrants_in(folder)
     elif _may_be_there(which, tracking):
         from sweeptrail.outbox.gather import gather
@@ -32,17 +34,24 @@ def find(which: str, runs_dir: Path, tracking: Tracking) -> list[Entrant]:
     else:
         raise _unknown(which, runs_dir)
     if not any(entrant.result.status == "FINISHED" and entrant.result.epochs for entrant in found):
-        raise SettingsError(
-            f"{which}: expected a sweep with a finished run, got one where {len(found)} ended otherwise"
-        )
+        ended = f"{len(found)} ended otherwise" if found else "none has ended yet"
+        raise SettingsError(f"{which}: expected a sweep with a finished run, got one where {ended}")
     return found
 
 
-def _folder(which: str, runs_dir: Path) -> Path | None:
-    # Not every sweep can be resumed: a loop of one's own has left no settings.
-    folders = (Path(which), runs_dir / which)
-    own = next((folder for folder in folders if (folder / description.FILE_NAME).is_file()), None)
-    return own.absolute() if own else find_local(runs_dir, which)
+def told_apart(found: Iterable[list[Entrant]]) -> list[Entrant]:
+    """Return the runs of several sweeps; two of the same name get numbers, one that was named twice counts once."""
+    known: dict[str, list[set[tuple[int, float]]]] = defaultdict(list)
+    runs: list[Entrant] = []
+    for entrants in found:
+        name = entrants[0].sweep
+        own = {(one.result.index, one.result.time) for one in entrants}
+        if own in known[name]:
+            continue
+        known[name].append(own)
+        number = len(known[name])
+        runs += entrants if number == 1 else [replace(one, sweep=f"{name} ({number})") for one in entrants]
+    return runs
 
 
 def _may_be_there(which: str, tracking: Tracking) -> bool:
@@ -57,13 +66,8 @@ def _unknown(which: str, runs_dir: Path) -> SettingsError:
     return SettingsError(f"expected latest, a sweep's folder or the id of its parent run, got {which!r}; {there}")
 
 
-def without_repetition(entrants: Iterable[Entrant]) -> list[Entrant]:
-    """Leave out runs that are there already, from a sweep that was named twice."""
-    return list({(one.sweep, one.result.index, one.result.time): one for one in entrants}.values())
-
-
-def render(board: Leaderboard, form: Format, runs_dir: Path) -> str:
-    """Return the leaderboard as text; the page shows what the champion predicts if its folder is in `runs_dir`."""
+def render(board: Leaderboard, form: Format) -> str:
+    """Return the leaderboard as text; the page shows what the champion predicts if that is on this machine."""
     match form:
         case "table":
             return table(board)
@@ -72,22 +76,17 @@ def render(board: Leaderboard, form: Format, runs_dir: Path) -> str:
         case "json":
             return json_text(board)
         case "html":
-            return _page(board, runs_dir)
+            return _page(board)
 
 
-def _page(board: Leaderboard, runs_dir: Path) -> str:
+def _page(board: Leaderboard) -> str:
     from sweeptrail import data, predictions, report  # matplotlib takes 0.5 s
 
+    assert board.champion
+    answers = Path(board.champion.folder, predictions.FILE_NAME)
+    images = data.find() if board.champion.folder and answers.is_file() else None
     title = ", ".join(sweeps_of(board))
-    champion = board.champion
-    assert champion
-    folder = runs_dir / champion.sweep
-    answers = folder / champion.result.name / predictions.FILE_NAME
-    if not answers.is_file():
-        return report.page(board, title=title, data=None, predictions=None)
-    data_dir = description.read(folder).settings.get("data_dir", "auto")
-    images = data.load(None if data_dir == "auto" else data_dir, str(runs_dir.parent / "data"))
-    return report.page(board, title=title, data=images, predictions=predictions.load(answers))
+    return report.page(board, title=title, data=images, predictions=predictions.load(answers) if images else None)
 
 
 def table(board: Leaderboard) -> str:

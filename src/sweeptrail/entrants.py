@@ -1,17 +1,22 @@
-"""Reads what the runs of a sweep have reached from the sweep's folder, without asking any server."""
+"""What the runs of a sweep have reached: from its folder, or from the file that a sweep leaves at its end."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sweeptrail import description
 from sweeptrail.history import read_history
-from sweeptrail.leaderboard import Entrant
+from sweeptrail.leaderboard import Entrant, Leaderboard
 from sweeptrail.outbox import journal
+from sweeptrail.outbox.links import Where
 from sweeptrail.outbox.mailbox import Mailbox
-from sweeptrail.records import RunResult
+from sweeptrail.records import Epoch, RunResult
 from sweeptrail.settings import PARSERS, parse
+
+ENTRANTS = "runs.json"
+"""An artifact of the parent, and in the sweep's folder."""
 
 
 def entrants_in(folder: Path) -> list[Entrant]:
@@ -23,6 +28,39 @@ def entrants_in(folder: Path) -> list[Entrant]:
     columns = columns_of(sweep.settings)
     found = [_entrant(path, columns, sweep.tracking_uri) for path in folder.glob(f"*/{journal.FILE_NAME}")]
     return sorted((entrant for entrant in found if entrant), key=lambda entrant: entrant.result.index)
+
+
+def as_json(board: Leaderboard, parent_id: str) -> str:
+    """Return all runs as the text of ENTRANTS.
+
+    `parent_id` says on which server their ids are those: the sweep may be delivered to another later.
+    """
+    everyone = [*(one for place in board.places for one in place.entrants), *board.unranked]
+    runs = [{"run_id": one.run_id, **asdict(one.result), "error": one.result.reason} for one in everyone]
+    return json.dumps({"parent_id": parent_id, "runs": runs}) + "\n"
+
+
+def from_json(text: str, sweep: str, where: Where) -> list[Entrant]:
+    """Return the runs of the parent at this place in such a text.
+
+    [] if it is no such text, or of another server, or a run's id was not known yet when it was written.
+    """
+    try:
+        content = json.loads(text)
+        if content["parent_id"] != where.run_id or not all(run["run_id"] for run in content["runs"]):
+            return []
+        return [
+            Entrant(sweep, _result(run), run_id, where.experiment_id)
+            for run_id, run in ((run.pop("run_id"), run) for run in content["runs"])
+        ]
+    except (ValueError, TypeError, KeyError):  # somebody else's file of that name
+        return []
+
+
+def _result(fields: dict[str, Any]) -> RunResult:
+    epochs = tuple(Epoch(**epoch) for epoch in fields.pop("epochs"))
+    error = fields.pop("error") or None
+    return RunResult(**{**fields, "warnings": ()}, epochs=epochs, error=error)
 
 
 def _entrant(path: Path, columns: Sequence[str] | None, tracking_uri: str) -> Entrant | None:
@@ -43,7 +81,7 @@ def _entrant(path: Path, columns: Sequence[str] | None, tracking_uri: str) -> En
         error=history.reason or None, time=history.time,
     )  # fmt: skip
     box = Mailbox(path, tracking_uri)
-    return Entrant(path.parent.parent.name, result, box.run_id or "", box.experiment_id)
+    return Entrant(path.parent.parent.name, result, box.run_id or "", box.experiment_id, str(path.parent))
 
 
 def columns_of(settings: Mapping[str, str]) -> Sequence[str] | None:

@@ -82,7 +82,9 @@ def _read_picture(path: Path) -> Bytes:
         raise UsageError(f"{path}: expected a PNG, JPEG or IDX file, got something else") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UsageError(f"{path}: expected at most {LARGEST:,} pixels, got more; make it smaller") from error
-    except (OSError, SyntaxError, struct.error, zlib.error) as error:  # Pillow's words for damaged files
+    except UsageError:
+        raise
+    except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:  # Pillow's words for damaged files
         raise UsageError(f"{path}: is damaged: {error}") from error
 
 
@@ -92,7 +94,8 @@ def _check(path: Path, image: "Image.Image") -> None:
         raise UsageError(
             f"{path}: expected at most {LARGEST:,} pixels, got {image.width} x {image.height}; make it smaller"
         )
-    if (frames := getattr(image, "n_frames", 1)) > 1:
+    # A JPEG with several is a photograph with a smaller copy of itself, or with a map of its depth.
+    if image.format == "PNG" and (frames := getattr(image, "n_frames", 1)) > 1:
         raise UsageError(f"{path}: expected one picture, got {frames}; save one of them alone")
 
 

@@ -24,6 +24,8 @@ class Entrant:
     run_id: str = ""
     """Its id on the tracking server; empty while that has not got it."""
     experiment_id: str = ""
+    folder: str = ""
+    """Where its files are on this machine; empty when they are not."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,12 @@ def in_words(metric: str) -> str:
 def rows(board: Leaderboard) -> list[dict[str, Any]]:
     """Return a row for each place: the table in leaderboard.csv. The run is the best one of its combination."""
     names = list(dict.fromkeys(name for place in board.places for name in place.params))
+    taken = ("rank", "sweep", "seeds", "test_accuracy", "run", "run_id")  # by columns of our own
     return [
         {
             "rank": place.rank,
             "sweep": place.entrants[0].sweep,
-            **{name: place.params.get(name) for name in names},
+            **{f"param_{name}" if name in taken else name: place.params.get(name) for name in names},
             board.ranking: place.mean,
             f"{board.ranking}_deviation": place.deviation,
             f"{board.ranking}_low": place.interval[0] if place.interval else None,

@@ -6,6 +6,7 @@ import shutil
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from sweeptrail.data import CLASS_NAMES
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.outbox import entries, journal
-from sweeptrail.records import Job
+from sweeptrail.records import Job, RunResult
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,14 +36,23 @@ METADATA: Mapping[str, Any] = {
 """What whoever uses the model must know."""
 
 
-def records(job: Job, *, examples: NDArray[np.uint8]) -> list[journal.Entry]:
-    """Export a finished run and return what its journal must say of the files.
+@dataclass(frozen=True)
+class Export:
+    """What an engine is given to do with finished runs: make models of them, in a process that may load torch."""
 
-    `examples` are at least two images, N x 28 x 28. Raises SweeptrailError when the network cannot be exported.
-    """
-    folder = Path(job.folder)
-    export(folder / "checkpoint.pt", job.settings.network, folder / FOLDER, examples=examples)
-    files = [path.relative_to(folder) for path in sorted((folder / FOLDER).rglob("*")) if path.is_file()]
+    examples: NDArray[np.uint8]
+    """At least two images, N x 28 x 28."""
+
+    def __call__(self, job: Job) -> RunResult:
+        """Export one run. Raises SweeptrailError when the network cannot be exported."""
+        folder = Path(job.folder)
+        export(folder / "checkpoint.pt", job.settings.network, folder / FOLDER, examples=self.examples)
+        return RunResult(job.index, job.name, job.params, "FINISHED")
+
+
+def artifacts(run_folder: Path) -> list[journal.Entry]:
+    """Return a record for each file of the exported model."""
+    files = (path.relative_to(run_folder) for path in sorted((run_folder / FOLDER).rglob("*")) if path.is_file())
     return [entries.artifact(file.as_posix(), file.parent.as_posix()) for file in files]
 
 

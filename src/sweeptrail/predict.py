@@ -82,10 +82,10 @@ def _open(folder: Path) -> Classifier:
     try:
         described = yaml.safe_load((folder / "MLmodel").read_bytes())
         classes = described["metadata"]["classes"]
-        flavor = described["flavors"]["pytorch"]
+        data = described["flavors"]["pytorch"]["model_data"]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UsageError(f"model: {folder}: expected a model that sweeptrail has exported, got none") from error
-    if flavor["model_data"] != DATA.parent.name or not (folder / DATA).is_file():
+    if data != DATA.parent.name or not (folder / DATA).is_file():
         raise UsageError(f"model: {folder}: expected {DATA}, got none; a pickle may run any code and is never loaded")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise UsageError(f"model: {folder}: expected the names of its classes in MLmodel, got {str(classes)[:100]}")
@@ -109,9 +109,19 @@ def predict(classifier: Classifier, paths: Sequence[Path]) -> Iterator[Predictio
     for path, images in found:
         for start in range(0, len(images), BATCH):
             pixels = torch.from_numpy(images[start : start + BATCH].astype(np.float32) / 255).unsqueeze(1)
-            for number, row in enumerate(classifier.network(pixels), start):
+            for number, row in enumerate(_probabilities(classifier, pixels), start):
                 name = str(path) if len(images) == 1 else f"{path}[{number}]"
                 yield _prediction(name, row, classifier.classes)
+
+
+def _probabilities(classifier: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+    try:
+        answers = classifier.network(pixels)
+        if answers.shape != (len(pixels), len(classifier.classes)) or len(classifier.classes) < 2:
+            raise ValueError(f"an answer of the shape {tuple(answers.shape)} for {len(classifier.classes)} classes")
+    except Exception as error:  # whatever operations, shapes and names somebody has written into the file
+        raise UsageError(f"model: it cannot be computed ({' '.join(str(error).split())[:200]})") from error
+    return answers
 
 
 def _prediction(image: str, probabilities: torch.Tensor, classes: Sequence[str]) -> Prediction:

@@ -1,7 +1,7 @@
 """Which sweep to go on with, and with which settings."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -19,14 +19,25 @@ DECISIVE = tuple(field.name for field in fields(RunSettings) if field.name not i
 
 
 def find_local(runs_dir: Path, which: str) -> Path | None:
-    """Return the folder of the sweep that is meant by `latest`, a folder, its name, or an id of its parent run."""
+    """Return the folder of the sweep that is meant by `latest`, a folder, its name, or an id of its parent run.
+
+    What a loop of one's own has left has no settings: only that loop could go on with it.
+    """
+    return _find(runs_dir, which, lambda sweep: bool(sweep.settings))
+
+
+def find_any(runs_dir: Path, which: str) -> Path | None:
+    """Return the same, or what a loop of one's own has left, which can be looked at."""
+    return _find(runs_dir, which, lambda sweep: True)
+
+
+def _find(runs_dir: Path, which: str, fits: Callable[[Description], bool]) -> Path | None:
     found = {folder: description.read(folder) for folder in description.sweep_folders(runs_dir)}
-    # What a loop of one's own has left has no settings: only that loop could go on with it.
-    sweeps = {folder: sweep for folder, sweep in found.items() if sweep.settings}
+    sweeps = {folder: sweep for folder, sweep in found.items() if fits(sweep)}
     if which == "latest":
         return max(sweeps, key=lambda folder: sweeps[folder].created, default=None)
     for folder in (Path(which), runs_dir / which):
-        if (folder / description.FILE_NAME).is_file() and description.read(folder).settings:
+        if (folder / description.FILE_NAME).is_file() and fits(description.read(folder)):
             return folder.absolute()
     return next((folder for folder, sweep in sweeps.items() if which in _names(folder, sweep)), None)
 

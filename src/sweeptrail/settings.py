@@ -118,7 +118,8 @@ def _text(value: object, name: str) -> str:
         return ",".join(_text(item, name) for item in value)
     if value is None:
         return {"train_samples": "all", "register": "none"}.get(name, "auto")
-    return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text.removesuffix(".0") if isinstance(value, float) else text
 
 
 def unknown_name(name: str) -> str:

@@ -53,7 +53,7 @@ class Standalone:
                 name=folder.name,
                 time=time.time(),
                 tags=tags,
-                experiment=tracking.experiment,
+                experiment=tracking.experiment_entry(),
                 adopt=tracking.adopt_entry(),
             )
         )

@@ -2,14 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
 
 from sweeptrail import predictions, report
 from sweeptrail.data import FashionMnist
+from sweeptrail.engines import Engine
+from sweeptrail.engines.forkserver import ForkServer
+from sweeptrail.engines.processes import Processes
+from sweeptrail.entrants import ENTRANTS, as_json
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.leaderboard import Entrant, Leaderboard, csv_text, final_metrics, make_leaderboard
+from sweeptrail.model import Export, artifacts, version
 from sweeptrail.note import note
 from sweeptrail.outbox import entries, journal
 from sweeptrail.outbox.mailbox import Mailbox
@@ -17,8 +21,6 @@ from sweeptrail.records import Job, RunResult
 from sweeptrail.results import write_whole
 from sweeptrail.settings import Settings
 from sweeptrail.sinks.outbox import append
-
-T = TypeVar("T")
 
 LEADERBOARD = "leaderboard.csv"
 INTERVAL = 10.0
@@ -56,6 +58,12 @@ class Standings:
             yield entries.link("sweeptrail.champion_run_id", self._identity_of(champion))
         self._written = time.monotonic()
 
+    def write_entrants(self, board: Leaderboard) -> Iterator[journal.Entry]:
+        """Write what `compare` needs to know of each run, so that it need not ask the server for all of them."""
+        parent = Mailbox(self._folder / journal.FILE_NAME, self._tracking_uri)
+        write_whole(self._folder / ENTRANTS, as_json(board, parent.run_id or ""))
+        yield entries.artifact(ENTRANTS)
+
     def _identity_of(self, entrant: Entrant) -> str:
         return f"{self._identity}/{entrant.result.index}"
 
@@ -68,26 +76,30 @@ def conclude(
     folder: Path, board: Leaderboard, jobs: Mapping[int, Job], settings: Settings, data: FashionMnist,
     say: Callable[[str], None],
 ) -> list[journal.Entry]:  # fmt: skip
-    """Draw the report and export the champion; return what the journal of the parent must say of that.
+    """Draw the report and have the champion registered; return what the journal of the parent must say of that.
 
     The runs have ended well by now: what goes wrong here is said, and costs the sweep nothing else.
     """
     if not board.champion:
         return []
-    champion = jobs[board.champion.result.index]
-    # Side by side: most of either is importing.
-    with ThreadPoolExecutor(1) as pool:
-        exported = pool.submit(_register, folder, board, jobs, settings, data) if settings.register else None
-        files = _attempt(lambda: _report(folder, board, champion, settings, data), say) or []
-        if exported:
-            _attempt(exported.result, say)
+    files: list[str] = []
+    with closing(ForkServer(("torch", "sweeptrail.networks"))) as server:
+        try:
+            if settings.register:
+                server.start()  # imports while the report is drawn
+            if settings.report:
+                files = _report(folder, board, jobs[board.champion.result.index], data)
+            if settings.register:
+                _register(folder, board, jobs, settings, Processes(1, 0, server), Export(data.test_images[:2]), say)
+        except SweeptrailError as error:
+            say(str(error))
+        except Exception as error:  # whatever numbers make a library for plots raise
+            say(f"the sweep is finished, but not its report and its model ({type(error).__name__}: {error})")
     return [entries.artifact(file, str(Path(file).parent).removeprefix(".")) for file in files]
 
 
-def _report(folder: Path, board: Leaderboard, champion: Job, settings: Settings, data: FashionMnist) -> list[str]:
+def _report(folder: Path, board: Leaderboard, champion: Job, data: FashionMnist) -> list[str]:
     """Write report.html and the plots; return their paths in the folder."""
-    if not settings.report:
-        return []
     path = Path(champion.folder, predictions.FILE_NAME)
     answers = predictions.load(path) if path.exists() else None  # a run of another machine has left them there
     written = report.write(folder, board, title=folder.name, data=data, predictions=answers)
@@ -95,30 +107,36 @@ def _report(folder: Path, board: Leaderboard, champion: Job, settings: Settings,
 
 
 def _register(
-    folder: Path, board: Leaderboard, jobs: Mapping[int, Job], settings: Settings, data: FashionMnist
-) -> None:
+    folder: Path, board: Leaderboard, jobs: Mapping[int, Job], settings: Settings, engine: Engine, work: Export,
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
     """Have the champion become a version of the registered model; export the others, if they are wanted as well."""
-    from sweeptrail import model
-
     assert board.champion
     assert settings.register
     champion = board.champion.result.index
     value = final_metrics(board.champion)[board.ranking]
     finished = [entrant.result.index for place in board.places for entrant in place.entrants]
-    for index in finished if settings.log_models == "all" else [champion]:
-        path = Path(jobs[index].folder, journal.FILE_NAME)
-        kinds = {entry["kind"] for entry, _ in journal.read(path)}
-        if "version" in kinds:
-            continue  # in an earlier sitting
-        records = model.records(jobs[index], examples=data.test_images[:2])
-        if index == champion:
-            records.append(model.version(jobs[index], settings.register, folder.name, board.ranking, value))
-        append(path, *records)
+    wanted = finished if settings.log_models == "all" else [champion]
+    kinds = {index: "version" if index == champion else "artifact" for index in wanted}
+    todo = [jobs[index] for index, kind in kinds.items() if not _is_told(jobs[index], kind)]
+    with closing(engine.run(work, todo)) as exported:
+        for result in exported:
+            if result.status != "FINISHED":
+                say(
+                    f"{result.name}: no model of it ({result.reason.removeprefix('sweeptrail.errors.SweeptrailError: ')})"
+                )
+                continue
+            job = jobs[result.index]
+            records = artifacts(Path(job.folder))
+            if result.index == champion:
+                records.append(version(job, settings.register, folder.name, board.ranking, value))
+            append(Path(job.folder, journal.FILE_NAME), *records)
 
 
-def _attempt(step: Callable[[], T], say: Callable[[str], None]) -> T | None:
-    try:
-        return step()
-    except SweeptrailError as error:
-        say(str(error))
-        return None
+def _is_told(job: Job, kind: str) -> bool:
+    """Tell whether the journal of a run has its whole model already, from an earlier sitting."""
+    told = [entry for entry, _ in journal.read(Path(job.folder, journal.FILE_NAME)) if entry["kind"] == kind]
+    if kind == "version":
+        return bool(told)
+    files = {entry["path"] for entry in artifacts(Path(job.folder))}
+    return bool(files) and files <= {entry["path"] for entry in told}

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -108,7 +108,7 @@ class Sweep:
                 name=self.folder.name,
                 time=time.time(),
                 tags=tags,
-                experiment=tracking.experiment,
+                experiment=tracking.experiment_entry(),
                 adopt=adopt,
             ),
             entries.tags({SETTINGS_TAG: json.dumps(settings)}),
@@ -130,9 +130,9 @@ class Sweep:
         files = results.save(results.rows(found), self.folder / folders.RESULTS)
         self._write(*(entries.artifact(file.name) for file in files))
 
-    def show_standings(self, found: Iterable[RunResult]) -> None:
-        """Bring the leaderboard of the parent up to date, now and then."""
-        if self.plan.tracked and self._standings.is_due():
+    def show_standings(self, found: Iterable[RunResult], *, at_once: bool = False) -> None:
+        """Bring the leaderboard of the parent up to date, now and then or at once."""
+        if self.plan.tracked and (at_once or self._standings.is_due()):
             self._write(*self._standings.write(self._standings.board(found)))
 
     def conclude(self, found: Iterable[RunResult], say: Callable[[str], None]) -> None:
@@ -140,7 +140,7 @@ class Sweep:
         if not self.plan.tracked:
             return
         board = self._standings.board(found)
-        self._write(*self._standings.write(board))
+        self._write(*self._standings.write(board), *self._standings.write_entrants(board))
         jobs = {job.index: job for job in self.jobs}
         self._write(*conclude(self.folder, board, jobs, self.plan.settings, self.plan.data, say))
 
@@ -240,15 +240,17 @@ def _carry_out(
                 found[result.index] = sweep.settled(result)
                 screen.end(result)
                 sweep.show_standings(found.values())
+        results = [found[index] for index in sorted(found)]
+        sweep.save_results(results)
+        sweep.conclude(results, say)
     except BaseException as error:
         reason = "the sweep was stopped" if isinstance(error, Cancelled) else f"{type(error).__name__}: {error}"
         close_open_runs(sweep.folder, reason)
-        sweep.save_results(sweep.ended())
+        ended = sweep.ended()
+        sweep.save_results(ended)
+        sweep.show_standings(ended, at_once=True)
         sweep.close("FAILED" if isinstance(error, Exception) else "KILLED", reason)
         raise
-    results = [found[index] for index in sorted(found)]
-    sweep.save_results(results)
-    sweep.conclude(results, say)
     failed = [result for result in results if result.status != "FINISHED"]
     sweep.close("FAILED" if failed else "FINISHED", f"{len(failed)} of {len(results)} runs failed" if failed else "")
     return results
@@ -331,11 +333,16 @@ def run_key(settings: RunSettings, data_digest: str) -> str:
 
 def refuse(tracking_uri: str, run_id: str, error: UsageError) -> None:
     """Write on the run that `mlflow run` has opened why there is no sweep; MLflow then closes it as FAILED."""
+    reason = "\n".join(error.problems)
+    tags = {"sweeptrail.reason": reason[:500], "mlflow.note.content": f"Not started:\n\n```\n{reason}\n```"}
+    tag(tracking_uri, run_id, tags)
+
+
+def tag(tracking_uri: str, run_id: str, tags: Mapping[str, str]) -> None:
+    """Tag the run that `mlflow run` has opened, if the server answers: the person sees the same on the screen."""
     from sweeptrail.outbox.server import TrackingServer
 
-    reason = "\n".join(error.problems)
-    with suppress(SweeptrailError):  # the mistakes themselves are what the person must see
-        tags = {"sweeptrail.reason": reason[:500], "mlflow.note.content": f"Not started:\n\n```\n{reason}\n```"}
+    with suppress(SweeptrailError):
         TrackingServer(usable_uri(tracking_uri)).log(run_id, metrics=[], params={}, tags=tags)
 
 

@@ -25,6 +25,11 @@ class Tracking:
     adopted_closes_itself: bool = False
     """Whoever opened the adopted run will close it."""
 
+    def experiment_entry(self) -> dict[str, str]:
+        """Return what the journal must say of the experiment: its name, or its id on this server."""
+        server = {"uri": without_credentials(self.uri)} if "id" in self.experiment else {}
+        return {**self.experiment, **server}
+
     def adopt_entry(self) -> dict[str, str]:
         """Return what the journal must say of the adopted run, if there is one."""
         return {"uri": without_credentials(self.uri), "run_id": self.adopt} if self.adopt else {}

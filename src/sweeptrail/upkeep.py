@@ -56,8 +56,8 @@ def condition(folder: Path) -> Condition:
     return Condition(folder, status, {name: n for name, n in counts.items() if n}, sweep.tracking_uri, waiting)
 
 
-def sync(folder: Path, tracking_uri: str, *, patience: float = 10.0) -> int:
-    """Deliver what waits in a sweep's folder and return how many records that were.
+def sync(folder: Path, tracking_uri: str, *, patience: float = 10.0) -> tuple[int, list[str]]:
+    """Deliver what waits in a sweep's folder; return how many records that were, and what was refused for good.
 
     An empty `tracking_uri` stands for the server that the sweep has reported to. Raises
     DeliveryError when the server takes nothing for `patience` seconds.
@@ -76,7 +76,7 @@ def sync(folder: Path, tracking_uri: str, *, patience: float = 10.0) -> int:
                 raise DeliveryError(f"{waiting} records of {folder} wait: {error}") from error
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
-    return delivered
+    return delivered, courier.refusals
 
 
 def reap(folder: Path) -> int | None:

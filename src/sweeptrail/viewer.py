@@ -19,7 +19,7 @@ from sweeptrail.errors import SettingsError, SweeptrailError
 from sweeptrail.folders import LOCK
 from sweeptrail.locks import is_locked
 from sweeptrail.outbox.mailbox import STATE_NAME
-from sweeptrail.resume import find_local
+from sweeptrail.resume import find_any
 
 USUAL_PORT = 6006
 """Where TensorBoard listens when nobody says otherwise."""
@@ -47,7 +47,7 @@ def find_source(which: str, runs_dir: Path) -> Source | None:
     Raises SettingsError for a folder without event files whose sweep is over.
     """
     candidates = (Path(which), runs_dir / which)
-    folder = find_local(runs_dir, which) or next((path for path in candidates if path.is_dir()), None)
+    folder = find_any(runs_dir, which) or next((path for path in candidates if path.is_dir()), None)
     folder = folder or _run_folder(runs_dir, which)
     if folder is None:
         return None
@@ -70,7 +70,10 @@ def no_events(what: str) -> SettingsError:
 def _run_folder(runs_dir: Path, run_id: str) -> Path | None:
     """Return the folder of the nested run that has this id on some tracking server."""
     for path in sorted(runs_dir.glob(f"*/*/{STATE_NAME}")):
-        states = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            states = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:  # a power cut has left it empty
+            continue
         if run_id in [state["run_id"] for state in states.values()]:
             return path.parent
     return None

@@ -1,11 +1,13 @@
 """The command that compares sweeps: compare."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sweeptrail.cli.group import main
+from sweeptrail.errors import UsageError
 
 
 @main.command()
@@ -20,7 +22,7 @@ def compare(which: tuple[str, ...], form: Any, output: Path | None, tracking_uri
     """Rank the combinations of one sweep, or of several together.
 
     SWEEP is `latest`, the folder of a sweep, its name, or the id of its parent run, which may be known
-    to the tracking server only.
+    to the tracking server only; several may also be separated by commas.
 
     \b
     Example:
@@ -29,15 +31,24 @@ def compare(which: tuple[str, ...], form: Any, output: Path | None, tracking_uri
       sweeptrail compare latest --format html --output report.html
     """
     from sweeptrail import folders
-    from sweeptrail.compare import find, render, without_repetition
+    from sweeptrail.compare import find, render, told_apart
     from sweeptrail.leaderboard import make_leaderboard
     from sweeptrail.results import write_whole
+    from sweeptrail.sweep import refuse, tag
     from sweeptrail.tracking import Tracking
 
-    tracking = Tracking.from_environment(uri=tracking_uri or "")
-    home = folders.home(tracking) / "runs" if runs_dir == "auto" else Path(runs_dir).absolute()
-    found = [entrant for one in which or ("latest",) for entrant in find(one, home, tracking)]
-    text = render(make_leaderboard(without_repetition(found)), form, home)
+    own_run = os.environ.get("MLFLOW_RUN_ID", "")  # that `mlflow run` has opened
+    try:
+        tracking = Tracking.from_environment(uri=tracking_uri or "")
+        home = folders.home(tracking) / "runs" if runs_dir == "auto" else Path(runs_dir).absolute()
+        wanted = [name.strip() for one in which or ("latest",) for name in one.split(",")]
+        text = render(make_leaderboard(told_apart(find(one, home, tracking) for one in wanted)), form)
+    except UsageError as error:
+        if own_run:
+            refuse(tracking_uri or "", own_run, error)
+        raise
+    if own_run and form == "table":
+        tag(tracking_uri or "", own_run, {"mlflow.note.content": f"```\n{text[:7000]}\n```"})
     if output:
         write_whole(output, text)
     else:

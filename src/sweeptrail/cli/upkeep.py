@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from sweeptrail.cli.group import main
+from sweeptrail.cli.group import main, say
 from sweeptrail.errors import DeliveryError
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path), default="runs")
@@ -31,7 +31,10 @@ def sync(folder: Path, tracking_uri: str | None) -> None:
     failed = None
     for sweep_folder in upkeep.sweeps(folder):
         try:
-            click.echo(f"{sweep_folder}: {upkeep.sync(sweep_folder, uri)} records delivered, none wait")
+            delivered, refusals = upkeep.sync(sweep_folder, uri)
+            click.echo(f"{sweep_folder}: {delivered} records delivered, none wait")
+            for refusal in refusals:
+                say(f"the tracking server refused for good, kept on disk: {refusal}")
         except DeliveryError as error:  # the next may belong to another server
             failed = error
             click.echo(f"error: {error}", err=True)

@@ -1,7 +1,6 @@
 """The fork server as the driver sees it: start it, have it fork workers, hear of deaths, end it."""
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -15,7 +14,13 @@ from sweeptrail.engines.forkserver_main import NUMBER, ending
 from sweeptrail.engines.worker import GRACE
 from sweeptrail.errors import SweeptrailError
 
-BOOT = "import sys; sys.path[:] = sys.argv[1:]; from sweeptrail.engines.forkserver_main import main; main{arguments}"
+# A network's module that uses MLflow would write into the sweep's own run, if it inherited that one's id.
+# Importing numpy would start threads, and threads do not survive a fork. (Not by Popen's `env`: the courier's
+# thread may change the environment while it is being read.)
+BOOT = (
+    "import os; os.environ.pop('MLFLOW_RUN_ID', None); os.environ['OPENBLAS_NUM_THREADS'] = '1'; "
+    "import sys; sys.path[:] = sys.argv[1:]; from sweeptrail.engines.forkserver_main import main; main{arguments}"
+)
 
 
 class ForkServer:
@@ -101,7 +106,6 @@ class ForkServer:
                 [sys.executable, "-c", BOOT.format(arguments=arguments), *sys.path],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[requests, reports],
-                env=_environment(),
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -125,11 +129,3 @@ class ForkServer:
             self._process.kill()
             self._process.wait()
             self.reports.close()
-
-
-def _environment() -> dict[str, str]:
-    """Return what the workers inherit."""
-    # With MLFLOW_RUN_ID a network's module that used MLflow would write into the sweep's own run.
-    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
-    # Importing numpy would start threads otherwise, and threads do not survive a fork.
-    return {**inherited, "OPENBLAS_NUM_THREADS": "1"}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from sweeptrail.errors import BusyError
 from sweeptrail.outbox.courier import Courier
-from sweeptrail.outbox.links import Where, compare_address, run_address
+from sweeptrail.outbox.links import compare_address, run_address
 
 INTERVAL = 0.5
 """Seconds between two looks at the journals."""
@@ -52,14 +52,13 @@ class BackgroundCourier:
 
     def address(self, identity: str) -> str:
         """Return the fragment of the tracking server's address that shows this run; empty while it has none."""
-        box = self._courier.box_of(identity)
-        return run_address(Where(box.experiment_id, box.run_id)) if box and box.run_id else ""
+        where = self._courier.where(identity)
+        return run_address(where) if where else ""
 
     def comparison(self, identities: Sequence[str]) -> str:
         """Return the fragment of the address that compares these runs; empty with fewer than two on the server."""
-        boxes = [box for identity in identities if (box := self._courier.box_of(identity)) and box.run_id]
-        ids = [box.run_id for box in boxes if box.run_id]
-        return compare_address(boxes[0].experiment_id, ids) if len(ids) > 1 else ""
+        found = [where for identity in identities if (where := self._courier.where(identity))]
+        return compare_address(found[0].experiment_id, [where.run_id for where in found]) if len(found) > 1 else ""
 
     @property
     def problem(self) -> str:

@@ -4,15 +4,15 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from itertools import groupby, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeptrail.errors import BusyError, RefusedError
+from sweeptrail.errors import BusyError, DeliveryError, RefusedError
 from sweeptrail.locks import locked
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import IDENTITY_TAG
@@ -32,6 +32,9 @@ BATCHED = ("metrics", "params", "tags")
 UPLOAD_INTERVAL = 10.0
 """Seconds at least between two uploads of a file that is still growing."""
 
+
+LAST = ("note", "version")
+"""What is delivered one after the other when the rest is: a note links to all runs, a version competes with others."""
 
 CONNECTIONS = 4
 """How many journals are delivered at a time to a server; a database is told one thing after the other."""
@@ -63,9 +66,14 @@ class Courier:
         self.answered = time.monotonic()
         return server
 
-    def box_of(self, identity: str) -> Mailbox | None:
-        """Return the mailbox of a run met so far; its `run_id` is that on the tracking server."""
-        return self._runs.get(identity)
+    def where(self, identity: str) -> Where | None:
+        """Return where a run is on the server, if it is there."""
+        if identity not in self._runs:  # on a restart its opening was delivered long ago
+            for path, box in list(self._boxes.items()):
+                for entry, _ in journal.read(path)[:1]:
+                    self._runs.setdefault(entry.get("identity", ""), box)
+        found = self._runs.get(identity)
+        return Where(found.experiment_id, found.run_id) if found and found.run_id else None
 
     def deliver(self) -> int:
         """Deliver whatever waits, the sweep's own journal first; return the number of records.
@@ -77,32 +85,42 @@ class Courier:
         with locked(self.folder / LOCK) as was_free:
             if not was_free:
                 raise BusyError(f"another process is delivering {self.folder}")
+            path = self.folder / journal.FILE_NAME
+            size = path.stat().st_size if path.exists() else 0  # what it says later may be of runs not listed here
             boxes = list(self._waiting_boxes())
             if boxes and boxes[0].run_id is None:  # the sweep's own, from which the others learn their parent's id
-                delivered += self._deliver_boxes(boxes[:1], until="note")
-            delivered += self._deliver_boxes(boxes, until="note")  # which links to the runs of all the others
-            delivered += self._deliver_boxes([box for box in boxes if box.has_more()])
+                delivered += self._empty(boxes[0], LAST)
+            delivered += self._side_by_side([box for box in boxes if box.has_more()])
+            for box in boxes:
+                if box.has_more():
+                    delivered += self._empty(box, up_to=size if box.path == path else None)
         return delivered
 
-    def _deliver_boxes(self, boxes: list[Mailbox], until: str = "") -> int:
-        """Deliver several journals up to a kind of record; over the network side by side, since each answer is late."""
-        has_failed = threading.Event()
+    def _side_by_side(self, boxes: list[Mailbox]) -> int:
+        """Deliver several journals up to LAST; over the network at the same time, since each answer is late."""
+        waiting, delivered, errors = deque(boxes), [0], list[BaseException]()
 
-        def deliver(box: Mailbox) -> int:
-            if has_failed.is_set():
-                return 0
-            try:
-                return self._empty(box, until)
-            except BaseException:
-                has_failed.set()
-                raise
-            finally:
-                box.save()
+        def work() -> None:
+            with suppress(IndexError):  # nothing waits any more
+                while not errors:
+                    box = waiting.popleft()
+                    try:
+                        delivered.append(self._empty(box, LAST))
+                    except BaseException as error:
+                        errors.append(error)
 
-        if not (boxes and self.server.is_remote):
-            return sum(map(deliver, boxes))
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            return sum(pool.map(deliver, boxes))
+        # Daemons, unlike those of a pool: a request that hangs must not keep the process from ending.
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(CONNECTIONS, len(boxes)))]
+        if boxes and self.server.is_remote:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        else:
+            work()
+        if errors:
+            raise errors[0]
+        return sum(delivered)
 
     def waiting(self) -> int:
         """Return how many records are not delivered yet, without asking the server."""
@@ -118,8 +136,19 @@ class Courier:
             if (box := self._boxes.get(path)) and box.has_more():
                 yield box
 
-    def _empty(self, box: Mailbox, until: str) -> int:
-        records = list(takewhile(lambda record: record[0]["kind"] != until, box.read()))
+    def _empty(self, box: Mailbox, before: Collection[str] = (), up_to: int | None = None) -> int:
+        """Deliver what waits, but nothing from the first record of certain kinds on, or beyond an offset."""
+        try:
+            return self._deliver_box(box, before, up_to)
+        finally:
+            box.save()
+
+    def _deliver_box(self, box: Mailbox, before: Collection[str], up_to: int | None) -> int:
+        records = [
+            (entry, offset)
+            for entry, offset in takewhile(lambda record: record[0]["kind"] not in before, box.read())
+            if up_to is None or offset <= up_to
+        ]
         for batched, group in groupby(self._needed(box, records), lambda record: record[0]["kind"] in BATCHED):
             if batched:
                 batch = list(group)
@@ -161,6 +190,8 @@ class Courier:
         try:
             self._carry_out(box, entry)
         except RefusedError as error:
+            if entry["kind"] == "opened":  # without its run everything else would be refused as well: that waits
+                raise DeliveryError(str(error)) from error
             self.refusals.append(f"{entry['kind']} of {box.path.parent.name}: {error}")
 
     def _carry_out(self, box: Mailbox, entry: journal.Entry) -> None:
@@ -170,13 +201,13 @@ class Courier:
             case "artifact":
                 self._upload(box, entry)
             case "link":
-                where = self._where(entry["identity"])
+                where = self.where(entry["identity"])
                 tags = {entry["tag"]: where.run_id if where else ""}
                 self.server.log(_run_id(box), metrics=[], params={}, tags=tags)
             case "version":
                 self.server.register(_run_id(box), _run_id(self._parent(entry["parent"])), entry)
             case "note":
-                text = resolve(entry["text"], Where(box.experiment_id, _run_id(box)), self._where)
+                text = resolve(entry["text"], Where(box.experiment_id, _run_id(box)), self.where)
                 self.server.log(_run_id(box), metrics=[], params={}, tags={"mlflow.note.content": text})
             case "dataset":
                 self.server.add_dataset(_run_id(box), entry)
@@ -229,13 +260,20 @@ class Courier:
             tags = {**entry["tags"], IDENTITY_TAG: identity, "mlflow.parentRunId": _run_id(parent)}
             self._find_or_create(box, entry, parent.experiment_id, tags, is_new=self._is_new_sweep)
         else:
-            experiment_id = self.server.experiment_id(entry["experiment"])
+            experiment_id = self.server.experiment_id(self._experiment(entry))
             tags = {**entry["tags"], IDENTITY_TAG: identity}
             self._find_or_create(box, entry, experiment_id, tags, is_new=False)
 
+    def _experiment(self, entry: journal.Entry) -> Mapping[str, str]:
+        """Return the experiment that is meant; on another server than the sweep's own its id means nothing."""
+        own = without_credentials(self.uri)
+        experiment: Mapping[str, str] = entry["experiment"]
+        return experiment if experiment.get("uri", own) == own else {}
+
     def _adopt(self, box: Mailbox, entry: journal.Entry) -> None:
         run = self.server.get(entry["adopt"]["run_id"])
-        self._is_new_sweep = IDENTITY_TAG not in run.data.tags
+        if box.path.parent == self.folder:
+            self._is_new_sweep = IDENTITY_TAG not in run.data.tags
         box.existing_params = frozenset(run.data.params)
         tags = {name: value for name, value in entry["tags"].items() if name not in run.data.tags}
         self.server.log(run.info.run_id, metrics=[], params={}, tags={**tags, IDENTITY_TAG: entry["identity"]})
@@ -256,15 +294,6 @@ class Courier:
         box.run_id = found or self.server.create(experiment_id, name=entry["name"], time=entry["time"], tags=tags)
         self._unanswered.discard(identity)
         box.experiment_id = experiment_id
-
-    def _where(self, identity: str) -> Where | None:
-        """Return where a run is on the server, if it is there."""
-        if identity not in self._runs:  # on a restart its opening was delivered long ago
-            for path, box in self._boxes.items():
-                for entry, _ in journal.read(path)[:1]:
-                    self._runs.setdefault(entry.get("identity", ""), box)
-        found = self._runs.get(identity)
-        return Where(found.experiment_id, found.run_id) if found and found.run_id else None
 
     def _parent(self, identity: str) -> Mailbox:
         """Return the mailbox of the sweep; on a restart its opening was delivered long ago."""

@@ -29,10 +29,10 @@ def pull(uri: str, run_id: str, runs_dir: Path) -> Path | None:
         return None
     if SETTINGS_TAG not in parent.data.tags:
         return None
-    folder = _new_folder(runs_dir, Path(parent.data.tags.get("sweeptrail.folder", run_id)).name)
+    folder = _new_folder(runs_dir, Path(parent.data.tags.get("sweeptrail.folder", "")).name.strip(".") or run_id)
     children = [child for child in server.children(parent) if IDENTITY_TAG in child.data.tags]
     for child in children:
-        _write(server, child, folder / child.info.run_name, parent)
+        _write(server, child, folder / _name(child), parent)
     _write(server, parent, folder, None)
     Description(
         identity=parent.data.tags[IDENTITY_TAG],
@@ -46,7 +46,13 @@ def pull(uri: str, run_id: str, runs_dir: Path) -> Path | None:
 
 def _known(child: Run) -> KnownRun:
     tags = child.data.tags
-    return KnownRun(int(tags["sweeptrail.run"]), child.info.run_name, tags["sweeptrail.key"])
+    return KnownRun(int(tags["sweeptrail.run"]), _name(child), tags["sweeptrail.key"])
+
+
+def _name(child: Run) -> str:
+    """Return the name of a run if it can be that of a folder; somebody may have renamed the run."""
+    index, name = child.data.tags["sweeptrail.run"], child.info.run_name or ""
+    return name if name.startswith(f"{index}_") and "/" not in name and "\0" not in name else f"{int(index)}_renamed"
 
 
 def _write(server: TrackingServer, run: Run, folder: Path, parent: Run | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
@@ -26,7 +26,7 @@ def register(client: MlflowClient, run_id: str, sweep_run_id: str, entry: Mappin
     Raises ConnectionError when the server has not got what it said it took.
     """
     name = entry["name"]
-    model = _model(client, name)
+    _ensure_model(client, name)
     version = _version_of(client, name, run_id)
     if version is None:
         tags = {
@@ -41,7 +41,7 @@ def register(client: MlflowClient, run_id: str, sweep_run_id: str, entry: Mappin
         _expect(version is not None)
     assert version
     if DECISION_TAG not in version.tags:
-        _decide(client, model, version)
+        _decide(client, name, version)
 
 
 def location(client: MlflowClient, uri: str) -> str:
@@ -59,15 +59,13 @@ def location(client: MlflowClient, uri: str) -> str:
     return str(client.get_model_version_download_uri(name, version))
 
 
-def _model(client: MlflowClient, name: str) -> RegisteredModel:
+def _ensure_model(client: MlflowClient, name: str) -> None:
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
-    model = client.get_registered_model(name)
-    _expect(model.name == name)
-    return model
+    _expect(client.get_registered_model(name).name == name)
 
 
 def _version_of(client: MlflowClient, name: str, run_id: str) -> ModelVersion | None:
@@ -76,8 +74,10 @@ def _version_of(client: MlflowClient, name: str, run_id: str) -> ModelVersion | 
     return min(versions, key=lambda found: int(found.version), default=None)
 
 
-def _decide(client: MlflowClient, model: RegisteredModel, version: ModelVersion) -> None:
+def _decide(client: MlflowClient, name: str, version: ModelVersion) -> None:
     """Move the alias to a version that beats its holder; say on the version what was decided."""
+    model = client.get_registered_model(name)
+    _expect(model.name == name)
     holder = model.aliases.get(ALIAS)
     reason = ""
     if holder and int(holder) != int(version.version):

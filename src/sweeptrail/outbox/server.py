@@ -25,7 +25,7 @@ from sweeptrail.errors import RefusedError
 from sweeptrail.outbox import registry
 from sweeptrail.outbox.database import make_database
 from sweeptrail.outbox.entries import IDENTITY_TAG
-from sweeptrail.outbox.speaking import answering
+from sweeptrail.outbox.speaking import REFUSALS, answering
 
 # Python would look for garbage in all that MLflow has loaded before it ends, which takes 0.7 s.
 atexit.register(gc.freeze)
@@ -153,7 +153,8 @@ class TrackingServer:
 
     def register(self, run_id: str, sweep_run_id: str, entry: Mapping[str, Any]) -> None:
         """Make the artifacts `model` of a run a version of a registered model, and the champion if it is better."""
-        with answering(self.uri):
+        # 403: the model belongs to somebody else, whom waiting does not change.
+        with answering(self.uri, REFUSALS | {403}):
             registry.register(self._client, run_id, sweep_run_id, entry)
 
     def fetch_model(self, uri: str, folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from mlflow.exceptions import MlflowException
@@ -25,13 +25,13 @@ REFUSALS = frozenset({400, 404, 405, 409, 413, 422})
 
 
 @contextmanager
-def answering(uri: str) -> Iterator[None]:
-    """Turn what MLflow raises into DeliveryError (come again) or RefusedError (never)."""
+def answering(uri: str, refusals: Collection[int] = REFUSALS) -> Iterator[None]:
+    """Turn what MLflow raises into DeliveryError (come again) or, at one of these answers, RefusedError (never)."""
     try:
         with _settings:
             yield
     except Exception as error:
-        kind = RefusedError if _status(error) in REFUSALS else DeliveryError
+        kind = RefusedError if _status(error) in refusals else DeliveryError
         raise kind(f"{without_credentials(uri)}: {root_cause(error)}") from error
 
 
