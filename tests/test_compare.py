@@ -12,9 +12,10 @@ from click.testing import CliRunner, Result
 from sweeptrail import results, upkeep
 from sweeptrail.cli import main
 from sweeptrail.cli.compare import compare
+from sweeptrail.compare import told_apart
 from sweeptrail.description import SETTINGS_TAG, Description
 from sweeptrail.entrants import ENTRANTS, as_json, entrants_in
-from sweeptrail.leaderboard import Entrant, make_leaderboard
+from sweeptrail.leaderboard import Entrant, make_leaderboard, rows
 from sweeptrail.outbox import entries, journal
 from sweeptrail.outbox.courier import Courier
 from sweeptrail.outbox.gather import gather
@@ -277,3 +278,24 @@ def test_a_real_sweep_is_compared_with_its_seeds_from_the_folder_and_from_the_da
 def test_the_command_has_help_with_an_example() -> None:
     assert compare.name == "compare"
     assert "Example:" in CliRunner().invoke(main, ["compare", "--help"]).output
+
+
+def test_the_latest_may_be_that_of_a_loop_of_ones_own(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "runs" / "made", f"sqlite:///{tmp_path}/mlflow.db")
+    write_sweep(tmp_path / "runs" / "own", f"sqlite:///{tmp_path}/mlflow.db", settings={})
+    assert run_command(tmp_path, "latest").output == run_command(tmp_path, "own").output
+
+
+def test_two_sweeps_of_the_same_name_are_no_repetitions_of_each_other() -> None:
+    first, second = (Entrant("baseline", replace(ran(1), time=time)) for time in (1.0, 2.0))
+    board = make_leaderboard(told_apart([[first], [second], [first]]))
+    assert [(place.entrants[0].sweep, len(place.entrants)) for place in board.places] == [
+        ("baseline", 1),
+        ("baseline (2)", 1),
+    ]
+
+
+def test_hyperparameters_that_are_called_like_our_columns_keep_both() -> None:
+    run = replace(ran(1), params={"rank": 4, "sweep": "fast"})
+    [row] = rows(make_leaderboard([Entrant("mine", run)]))
+    assert (row["rank"], row["param_rank"], row["sweep"], row["param_sweep"]) == (1, 4, "mine", "fast")

@@ -279,3 +279,45 @@ def test_an_event_file_that_is_gone_before_its_run_has_ended_is_nothing_that_was
     run.events.unlink()
     run.courier.deliver()
     assert (run.courier.waiting(), run.server.uploads, run.courier.refusals) == (0, [], [])
+
+
+def test_the_id_of_an_experiment_means_nothing_on_another_server(tmp_path: Path) -> None:
+    write_parent(tmp_path / "sweep", experiment={"id": "7", "uri": "http://elsewhere:5000"}).close()
+    courier = Courier(store(tmp_path), tmp_path / "sweep")
+    courier.deliver()
+    assert MlflowClient(store(tmp_path)).get_run(run_id(courier)).info.experiment_id == "0"
+
+
+def test_a_sweep_that_cannot_be_opened_waits_as_a_whole(tmp_path: Path) -> None:
+    write_parent(tmp_path / "sweep", experiment={"id": "7"}).close()
+    write_run(tmp_path / "sweep")
+    courier = Courier(store(tmp_path), tmp_path / "sweep")
+    waiting = courier.waiting()
+    with pytest.raises(DeliveryError, match="No Experiment with id=7 exists"):
+        courier.deliver()
+    assert courier.waiting() == waiting
+
+
+def test_the_last_note_links_to_runs_that_began_and_ended_during_the_delivery(tmp_path: Path) -> None:
+    parent = write_parent(tmp_path / "sweep")
+
+    class Slow(Counting):
+        """While it creates the parent, the sweep begins and ends."""
+
+        def create(self, experiment_id: str, **what: Any) -> str:
+            if what["name"] == "parent":
+                write_run(tmp_path / "sweep")
+                parent.append(entries.note(f"[one](run:{SWEEP}/1)"))
+                parent.append(entries.link("champion", f"{SWEEP}/1"))
+                parent.append(entries.closed("FINISHED", time=1020.0))
+            return super().create(experiment_id, **what)
+
+    courier = Courier(store(tmp_path), tmp_path / "sweep")
+    courier.server = Slow(store(tmp_path))
+    while courier.waiting():
+        courier.deliver()
+    client = MlflowClient(store(tmp_path))
+    [child] = children(client)
+    tags = client.get_run(run_id(courier)).data.tags
+    assert tags["champion"] == child.info.run_id
+    assert child.info.run_id in tags["mlflow.note.content"]

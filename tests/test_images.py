@@ -161,3 +161,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     for path, problem in ((tmp_path / "missing.png", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(UsageError, match=problem):
             read_images(path)
+
+
+def test_a_photograph_with_a_smaller_copy_of_itself_is_one_picture(tmp_path: Path) -> None:
+    path = tmp_path / "photograph.jpg"
+    picture = Image.fromarray(boot()).resize((112, 112))
+    picture.save(path, "MPO", save_all=True, append_images=[picture.resize((56, 56))])
+    assert read_images(path).shape == (1, 28, 28)

@@ -173,6 +173,21 @@ def test_another_machine_goes_on_from_the_tracking_server_alone(
         assert steps == [1, 2, 3, 4]
 
 
+def test_a_run_that_somebody_has_renamed_on_the_server_stays_in_the_sweep_s_folder(tmp_path: Path) -> None:
+    assert sweep(cwd=tmp_path, **{**GRID, "shuffle": "true", "epochs": "1"}).returncode == 0
+    sweeptrail("sync", cwd=tmp_path)
+    parent, children = family(tmp_path)
+    client(tmp_path).update_run(children[0].info.run_id, name="../../outside")
+    shutil.rmtree(tmp_path / "runs")
+    resumed = sweeptrail("resume", parent.info.run_id, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert not list(tmp_path.parent.glob("**/outside"))
+    assert sorted(path.parent.name for path in tmp_path.glob("runs/*/*/outbox.jsonl")) == [
+        "1_renamed",
+        children[1].info.run_name,
+    ]
+
+
 def test_widening_the_grid_adds_only_the_new_runs(tmp_path: Path) -> None:
     assert sweep(cwd=tmp_path, **GRID).returncode == 0
     widened = sweeptrail("resume", "--lr", "0.01,0.001", "--optimizer", "adam,sgd", cwd=tmp_path)

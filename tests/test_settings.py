@@ -91,3 +91,9 @@ def test_a_batch_is_compared_with_the_samples_that_are_really_trained_on() -> No
     assert parse({"train_samples": "1000"}).batch_size == (100, 1000)
     with pytest.raises(SettingsError, match="at most the 999 training samples, got 1000"):
         parse({"train_samples": "999"})
+
+
+def test_a_name_that_ends_like_a_whole_number_is_recorded_as_it_is() -> None:
+    texts = {"register": "cnn-2.0", "data_dir": "/data/v1.0", "lr": "1"}
+    recorded = as_text(parse(texts))
+    assert {name: recorded[name] for name in texts} == texts

@@ -69,6 +69,14 @@ def test_an_active_mlflow_run_is_the_parent_and_is_left_to_its_owner(tmp_path: P
     assert len(children) == 4
 
 
+def test_the_parent_of_a_loop_names_its_champion(tmp_path: Path) -> None:
+    run_script(LOOP, tmp_path)
+    parent, children = family(tmp_path)
+    best = max(children, key=lambda child: child.data.metrics["accuracy"])
+    assert parent.data.tags["sweeptrail.champion"] == best.info.run_name
+    assert "**Champion: " in parent.data.tags["mlflow.note.content"]
+
+
 def test_a_loop_that_ends_without_save_closes_its_parent(tmp_path: Path) -> None:
     run_script(LOOP.replace('manager.save("results")', ""), tmp_path)
     parent, children = family(tmp_path)

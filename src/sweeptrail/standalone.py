@@ -23,6 +23,7 @@ from sweeptrail.sinks import Sink
 from sweeptrail.sinks.console import Console
 from sweeptrail.sinks.outbox import Outbox
 from sweeptrail.sinks.tensorboard import TensorBoard
+from sweeptrail.standings import Standings
 from sweeptrail.tracking import Tracking, without_credentials
 
 DELIVERY_TIMEOUT = 10.0
@@ -45,6 +46,8 @@ class Standalone:
         self._lifetime.enter_context(locked(folder / LOCK))
         self._start: RunStart | None = None
         self._epochs: list[Epoch] = []
+        self._results: list[RunResult] = []
+        self._standings = Standings(folder, identity, tracking.uri)
         self._closes_parent = not tracking.adopted_closes_itself
         self._journal = journal.Journal(folder / journal.FILE_NAME)
         self._journal.append(
@@ -76,8 +79,9 @@ class Standalone:
     def epoch(self, epoch: Epoch) -> None:
         self._epochs.append(epoch)
 
-    def end(self, _: RunResult) -> None:
+    def end(self, result: RunResult) -> None:
         self._start = None
+        self._results.append(result)
 
     def finish(self, files: Sequence[Path], status: Status = "FINISHED", reason: str = "") -> None:
         """Log these files on the parent, close it, and deliver everything."""
@@ -86,7 +90,9 @@ class Standalone:
             self._journal.append(entries.tags({"sweeptrail.reason": reason}))
         for file in files:
             self._journal.append(entries.artifact(str(file.absolute())))
-        if self._closes_parent:
+        if self._closes_parent:  # an MLflow run of somebody else has a description of its own
+            for entry in self._standings.write(self._standings.board(self._results)):
+                self._journal.append(entry)
             self._journal.append(entries.closed(status, time=time.time()))
         self._journal.sync()
         self._journal.close()

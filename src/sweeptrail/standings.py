@@ -122,9 +122,8 @@ def _register(
     with closing(engine.run(work, todo)) as exported:
         for result in exported:
             if result.status != "FINISHED":
-                say(
-                    f"{result.name}: no model of it ({result.reason.removeprefix('sweeptrail.errors.SweeptrailError: ')})"
-                )
+                reason = result.reason.removeprefix("sweeptrail.errors.SweeptrailError: ")
+                say(f"{result.name}: no model of it ({reason})")
                 continue
             job = jobs[result.index]
             records = artifacts(Path(job.folder))
