@@ -127,7 +127,7 @@ def test_a_sweep_that_was_stopped_is_killed_on_mlflow_within_five_seconds_and_go
 
 
 def test_a_second_resume_is_refused_while_the_first_lives(tmp_path: Path) -> None:
-    process = background(cwd=tmp_path, **GRID)
+    process = background(cwd=tmp_path, **{**GRID, "epochs": "60"})  # time enough for what comes now
     wait_for_epochs(process, 1)
     refused = sweeptrail("resume", cwd=tmp_path)
     assert refused.returncode == 2
@@ -140,7 +140,7 @@ def test_a_second_resume_is_refused_while_the_first_lives(tmp_path: Path) -> Non
 
 
 def test_reap_closes_what_a_dead_process_left_running(tmp_path: Path) -> None:
-    process = background(cwd=tmp_path, **GRID)
+    process = background(cwd=tmp_path, **{**GRID, "epochs": "60"})  # time enough for what comes now
     wait_for_epochs(process, 3)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -80,15 +80,10 @@ class Epoch:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics of the epoch under the names that the tracking server gets.
-
-        The one that ranks comes first: that is the one that MLflow's comparison shows at first.
-        """
-        ranking = {name: value for name, value in self.extra.items() if name == "validation_accuracy"}
+        """The metrics of the epoch under the names that the tracking server gets."""
         return {
-            **ranking,
-            "accuracy": self.accuracy,
             "loss": self.loss,
+            "accuracy": self.accuracy,
             "epoch_duration": self.epoch_duration,
             "run_duration": self.run_duration,
             **self.extra,

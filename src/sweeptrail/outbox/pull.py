@@ -90,10 +90,16 @@ def _measured(server: TrackingServer, run: Run) -> list[journal.Entry]:
             by_step[moment][name] = metric.value
             times[moment] = metric.timestamp
     return [
-        entries.metrics(values, step=moment[0], time=times[moment] / 1000)
+        entries.metrics(dict(sorted(values.items(), key=_column)), step=moment[0], time=times[moment] / 1000)
         for moment, values in sorted(by_step.items())
         if moment[1] or set(COLUMNS) <= set(values)
     ]
+
+
+def _column(metric: tuple[str, float]) -> int:
+    """Return the place of a metric among the columns of the table, which the server does not tell."""
+    columns = (*COLUMNS, "validation_loss", "validation_accuracy")
+    return columns.index(metric[0]) if metric[0] in columns else len(columns)
 
 
 def _new_folder(runs_dir: Path, name: str) -> Path:
