@@ -25,6 +25,7 @@ def test_the_loop_in_the_readme_is_tracked_by_itself(tmp_path: Path) -> None:
     parent, children = family(tmp_path)
     assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 5
     assert {item.path for item in client(tmp_path).list_artifacts(parent.info.run_id)} == {
+        "leaderboard.csv",
         "results.csv",
         "results.json",
     }

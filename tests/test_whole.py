@@ -59,7 +59,7 @@ def test_each_nested_run_has_its_params_its_metrics_by_epoch_and_its_event_file(
 
 def test_the_parent_holds_the_table_as_csv_and_json(done: Path, tmp_path: Path) -> None:
     parent, _ = family(done)
-    assert artifacts(done, parent) == ["results.csv", "results.json"]
+    assert artifacts(done, parent) == ["leaderboard.csv", "results.csv", "results.json", "runs.json"]
     for name in ("results.csv", "results.json"):
         client(done).download_artifacts(parent.info.run_id, name, str(tmp_path))
     frame = pandas.read_csv(tmp_path / "results.csv", index_col=0)

@@ -132,5 +132,5 @@ def _escaped(text: str, length: int) -> str:
     line = " ".join(text.split())
     line = line if len(line) <= length else line[: length - 1] + "…"
     # The UI's Markdown is GitHub's, and makes links also of addresses and of names after @.
-    line = re.sub(r"[&<>@]", lambda match: f"&#{ord(match[0])};", line)
-    return re.sub(r"(?<!&)([\\`*_\[\]|~#:])", r"\\\1", line)
+    line = re.sub(r"[&<>@:]", lambda match: f"&#{ord(match[0])};", line)
+    return re.sub(r"(?<!&)([\\`*_\[\]|~#])", r"\\\1", line)
