@@ -47,4 +47,4 @@ def probabilities(given: Job, pictures: NDArray[np.uint8]) -> torch.Tensor:
     network = create(given.settings.network)
     network.load_state_dict(torch.load(Path(given.folder, "checkpoint.pt"), weights_only=True)["network"])
     with torch.no_grad():
-        return network.eval()(torch.from_numpy(pictures / np.float32(255)).unsqueeze(1)).softmax(1)  # type: ignore[no-any-return]
+        return network.eval()(torch.from_numpy(pictures / np.float32(255)).unsqueeze(1)).softmax(1)  # type: ignore[no-any-return]  # calling a module has no type

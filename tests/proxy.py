@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
                         self._forward(body)
                     self._answer(*INSTEAD[answer])
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815  # the names that http.server looks for
 
     def _forward(self, body: bytes) -> tuple[int, bytes]:
         """Have the server do the work; return the status and body of its answer."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
-from torchvision.transforms import ToTensor  # type: ignore[import-untyped]
+from torchvision.transforms import ToTensor
 
 from sweeptrail.batches import Images, Loader, first_batch, split
 from sweeptrail.data import FashionMnist, load

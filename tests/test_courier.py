@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> str:
 def write_parent(folder: Path, **more: dict[str, str]) -> journal.Journal:
     written = journal.Journal(folder / journal.FILE_NAME)
     written.append(
-        entries.opened(SWEEP, name="parent", time=1000.5, tags={"mlflow.user": "ada"}, **more)  # type: ignore[arg-type]
+        entries.opened(SWEEP, name="parent", time=1000.5, tags={"mlflow.user": "ada"}, **more)  # type: ignore[arg-type]  # each `more` fits its own argument
     )
     written.append(entries.params({"lr": "0.1,0.2", "epochs": "2"}))
     return written

@@ -214,7 +214,7 @@ def archives() -> dict[str, bytes]:
 @contextmanager
 def mirror(folder: Path, *, empty: tuple[str, ...] = ()) -> Iterator[None]:
     """Let torchvision download from this machine, where some files may be empty, and let Debian have none."""
-    from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]
+    from torchvision.datasets import FashionMNIST
 
     folder.mkdir()
     for name, archive in archives().items():

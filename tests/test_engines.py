@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from sweeptrail.engines import Engine, Work
@@ -194,7 +194,7 @@ def test_a_result_that_cannot_be_sent_is_a_failed_run(name: str, work: Work) -> 
 @pytest.mark.parametrize("tag", [lambda: "a function", works.Unreadable()], ids=["unpicklable", "unreadable"])
 def test_a_job_that_cannot_be_sent_is_a_failed_run(name: str, tag: object) -> None:
     jobs = works.jobs(3)
-    jobs[1] = replace(jobs[1], tags={"tag": tag})  # type: ignore[dict-item]
+    jobs[1] = replace(jobs[1], tags={"tag": tag})  # type: ignore[dict-item]  # wrong on purpose
     results = run(name, works.square, jobs)
     assert [result.status for result in results] == ["FINISHED", "FAILED", "FINISHED"]
     assert "the job cannot be" in (results[1].error or "")

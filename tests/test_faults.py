@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas
-import psutil  # type: ignore[import-untyped]  # has no types
+import psutil
 import pytest
 
 from sweeptrail.outbox import journal

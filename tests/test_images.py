@@ -115,7 +115,7 @@ def bomb(side: int) -> bytes:
 
 def as_file(tmp_path: Path, name: str, **options: object) -> bytes:
     noise = np.random.default_rng(0).integers(0, 255, (100, 100), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / name, **options)  # type: ignore[arg-type]
+    Image.fromarray(noise).save(tmp_path / name, **options)  # type: ignore[arg-type]  # each fits its own option
     return (tmp_path / name).read_bytes()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from sweeptrail import pt2
 from sweeptrail.data import CLASS_NAMES

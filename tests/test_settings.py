@@ -10,13 +10,13 @@ def test_the_defaults_are_the_article_s_grid() -> None:
     grid = parse({}).grid()
     assert len(grid) == 8
     run, settings = grid[0]
-    assert run._asdict() == {"lr": 0.01, "batch_size": 100, "shuffle": True}  # type: ignore[attr-defined]
+    assert run._asdict() == {"lr": 0.01, "batch_size": 100, "shuffle": True}  # type: ignore[attr-defined]  # a namedtuple
     assert (settings.lr, settings.optimizer, settings.epochs) == (0.01, "adam", 3)
 
 
 def test_an_axis_with_several_values_becomes_a_column_and_one_with_a_single_value_does_not() -> None:
     grid = parse({"lr": "0.1", "batch_size": "10", "shuffle": "true", "seed": "0,1", "optimizer": "sgd"}).grid()
-    assert [run._asdict() for run, _ in grid] == [  # type: ignore[attr-defined]
+    assert [run._asdict() for run, _ in grid] == [  # type: ignore[attr-defined]  # a namedtuple
         {"lr": 0.1, "batch_size": 10, "shuffle": True, "seed": seed} for seed in (0, 1)
     ]
     assert {settings.optimizer for _, settings in grid} == {"sgd"}

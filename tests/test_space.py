@@ -56,7 +56,7 @@ def test_values_of_any_kind_are_allowed_in_a_grid_of_ones_own() -> None:
 )
 def test_a_malformed_grid_is_an_error_that_says_what_to_write(params: object, message: str) -> None:
     with pytest.raises(SpaceError) as caught:
-        RunBuilder.get_runs(params)  # type: ignore[arg-type]
+        RunBuilder.get_runs(params)  # type: ignore[arg-type]  # wrong on purpose
     assert message in str(caught.value)
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.commands import ROOT, client, family, start
 
 README = (ROOT / "README.md").read_text()
-LOOP = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]  # type: ignore[index]
+LOOP = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]  # type: ignore[index]  # the README has it
 
 
 def run_script(code: str, folder: Path, **environment: str) -> str:
@@ -76,6 +76,7 @@ def test_the_parent_of_a_loop_names_its_champion(tmp_path: Path) -> None:
     best = max(children, key=lambda child: child.data.metrics["accuracy"])
     assert parent.data.tags["sweeptrail.champion"] == best.info.run_name
     assert "**Champion: " in parent.data.tags["mlflow.note.content"]
+    assert "report.html" not in parent.data.tags["mlflow.note.content"]  # nobody has drawn one
 
 
 def test_a_loop_that_ends_without_save_closes_its_parent(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ LAYERS = [
     {"engines.processes", "remote", "viewer", "report.document"},
     {"report"},
     {"engines.ray"},
-    {"standings"},
+    {"standings", "outcome"},
     {"standalone", "sweep"},
     {"cli.group"},
     {"cli.sweeps", "cli.upkeep", "cli.compare", "cli.predict", "cli.tensorboard"},

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]
-from torchvision.transforms import ToTensor  # type: ignore[import-untyped]
-from torchvision.utils import make_grid  # type: ignore[import-untyped]
+from torchvision.datasets import FashionMNIST
+from torchvision.transforms import ToTensor
+from torchvision.utils import make_grid
 
 
 class PlainNetwork(nn.Module):
@@ -39,7 +39,7 @@ class PlainNetwork(nn.Module):
         hidden = functional.max_pool2d(functional.relu(self.conv2(hidden)), 2, 2)
         hidden = functional.relu(self.fc1(hidden.reshape(-1, 12 * 4 * 4)))
         hidden = functional.relu(self.fc2(hidden))
-        return self.out(hidden)  # type: ignore[no-any-return]
+        return self.out(hidden)  # type: ignore[no-any-return]  # torch has no types for it
 
 
 class Shuffled(Sampler[int]):
@@ -59,7 +59,7 @@ class Shuffled(Sampler[int]):
 def main(samples: int, epochs: int) -> None:
     """Train all combinations of the article's hyperparameters."""
     train_set: Dataset[Any] = FashionMNIST(".", train=True, transform=ToTensor())
-    if samples < len(train_set):  # type: ignore[arg-type]
+    if samples < len(train_set):  # type: ignore[arg-type]  # torch's Dataset promises no length
         train_set = Subset(train_set, range(samples))
     rows: list[dict[str, Any]] = []
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
@@ -84,7 +84,7 @@ def train(
     network = PlainNetwork()
     generator = torch.Generator()
     # The article names `shuffle` but does not pass it on; without it no combination could be compared.
-    sampler = Shuffled(len(train_set), generator) if params["shuffle"] else None  # type: ignore[arg-type]
+    sampler = Shuffled(len(train_set), generator) if params["shuffle"] else None  # type: ignore[arg-type]  # torch's Dataset promises no length
     loader = DataLoader(train_set, batch_size=params["batch_size"], sampler=sampler)
     optimizer = torch.optim.Adam(network.parameters(), lr=params["lr"])
     with SummaryWriter(comment=f"-{params}") as writer:
@@ -96,8 +96,8 @@ def train(
             epoch_began = time.time()
             total_loss, total_correct = train_epoch(network, loader, optimizer, params["batch_size"])
             metrics = {
-                "loss": total_loss / len(train_set),  # type: ignore[arg-type]
-                "accuracy": total_correct / len(train_set),  # type: ignore[arg-type]
+                "loss": total_loss / len(train_set),  # type: ignore[arg-type]  # torch's Dataset promises no length
+                "accuracy": total_correct / len(train_set),  # type: ignore[arg-type]  # torch's Dataset promises no length
                 "epoch duration": time.time() - epoch_began,
                 "run duration": time.time() - began,
             }
@@ -115,7 +115,7 @@ def train_epoch(
         preds = network(images)
         loss = functional.cross_entropy(preds, labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         optimizer.step()
         total_loss += loss.item() * batch_size
         total_correct += int(preds.argmax(dim=1).eq(labels).sum().item())

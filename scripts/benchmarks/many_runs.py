@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from sweeptrail import results, work
 from sweeptrail.engines.forkserver import ForkServer
@@ -75,7 +75,7 @@ class OnlyTracked(work.Training):
 
 def whole_sweep(count: int, data_dir: str) -> list[float]:
     """Carry out a tracked sweep as the command line does, but for training and TensorBoard; return when runs ended."""
-    work.Training = OnlyTracked  # type: ignore[misc]
+    work.Training = OnlyTracked  # type: ignore[misc]  # replaced for the measurement
     from sweeptrail import cli
 
     one_combination = ["--lr", "0.01", "--batch-size", "100", "--shuffle", "true"]

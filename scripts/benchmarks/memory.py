@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from scripts.benchmarks.figures import Bench, Line
 from scripts.benchmarks.processes import check, scratch, started

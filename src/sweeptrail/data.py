@@ -131,7 +131,7 @@ def _has_any(folder: Path) -> bool:
 
 def _download(folder: Path) -> None:
     try:
-        from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]  # slow, and needed only once
+        from torchvision.datasets import FashionMNIST  # slow, and needed only once
 
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as beside:

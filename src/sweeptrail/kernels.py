@@ -19,7 +19,7 @@ def conv_relu_pool(images: Tensor, conv: nn.Conv2d) -> Tensor:
     devices, tracing, export, autocast, vmap, hooks, strides, padding, odd sizes) takes torch's own.
     """
     if _is_plain(images) and _has_fast_shape(images, conv):
-        return _ConvReluPool.apply(images, conv.weight, conv.bias)  # type: ignore[no-any-return]
+        return _ConvReluPool.apply(images, conv.weight, conv.bias)  # type: ignore[no-any-return]  # torch does not type what `apply` returns
     return functional.max_pool2d(functional.relu(conv(images)), 2)
 
 

@@ -185,7 +185,7 @@ class RunManager:
         """The SummaryWriter of the open run."""
         writer = self._sinks.writer
         self._expect(writer, "tb is there between begin_run() and end_run(), when TensorBoard is among the sinks")
-        return writer  # type: ignore[no-any-return]
+        return writer  # type: ignore[no-any-return]  # _expect has seen that it is there
 
     def _track_by_ourselves(self) -> None:
         from sweeptrail.standalone import Standalone  # only here: whoever brings sinks needs no courier

@@ -24,7 +24,7 @@ LINK_LENGTH = 39
 """Characters of a run in the address of a comparison."""
 
 
-def note(board: Leaderboard, *, identity_of: Callable[[Entrant], str]) -> str:
+def note(board: Leaderboard, *, identity_of: Callable[[Entrant], str], has_report: bool = True) -> str:
     """Return Markdown with the champion, the ranked table, links, and the runs that failed.
 
     The links name runs by their identities; the courier puts the addresses in (outbox/links.py).
@@ -35,7 +35,7 @@ def note(board: Leaderboard, *, identity_of: Callable[[Entrant], str]) -> str:
 
     table = list(_table(board, link))
     failures = list(_failures(board, link))
-    files = "[Report](artifact:report.html) · [leaderboard.csv](artifact:leaderboard.csv)"
+    files = f"{'[Report](artifact:report.html) · ' if has_report else ''}[leaderboard.csv](artifact:leaderboard.csv)"
     paragraphs = [
         _champion(board, link),
         *_fitting([_escaped(verdict(board), VERDICT_ROOM)], VERDICT_ROOM),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from sweeptrail import pt2
 from sweeptrail.errors import RefusedError, UsageError

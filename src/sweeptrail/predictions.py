@@ -1,6 +1,6 @@
 """What a trained network answers to the test images, kept on disk."""
 
-import os
+import io
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeptrail.errors import SweeptrailError
-from sweeptrail.results import sync_folder
+from sweeptrail.results import write_whole
 
 FILE_NAME = "test_predictions.npz"
 COUNT = 10_000
@@ -30,16 +30,9 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Replace the file whole; raises SweeptrailError when it cannot be written."""
-        temporary = path.with_name(path.name + ".tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, classes=self.classes, confidences=self.confidences)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            sync_folder(path.parent)
-        except OSError as error:
-            raise SweeptrailError(f"{path}: cannot be written: {error.strerror}") from error
+        content = io.BytesIO()
+        np.savez(content, classes=self.classes, confidences=self.confidences)
+        write_whole(path, content.getvalue())
 
 
 def load(path: Path) -> Predictions:

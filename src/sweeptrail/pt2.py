@@ -67,7 +67,7 @@ class Program:
                 result = step.function(*_positional(step, values), **_by_keyword(step, values))
                 results = result if len(step.results) > 1 else [result]
                 values.update(zip(step.results, results, strict=True))
-        return values[self.output]  # type: ignore[no-any-return]
+        return values[self.output]  # type: ignore[no-any-return]  # one of the tensors
 
 
 def read(path: Path) -> Program:
@@ -124,7 +124,7 @@ def _step(node: Mapping[str, Any]) -> Step:
 
 def _function(target: str) -> Callable[..., Any]:
     if target in ARITHMETIC:
-        return ARITHMETIC[target]  # type: ignore[no-any-return]
+        return ARITHMETIC[target]  # type: ignore[no-any-return]  # functions of `operator`
     if found := OPERATOR.fullmatch(target):
         overload = getattr(getattr(torch.ops.aten, found[1], None), found[2], None)
         if isinstance(overload, torch._ops.OpOverload) and not _uses_files(overload):

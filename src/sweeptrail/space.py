@@ -22,7 +22,7 @@ def run_class(names: tuple[str, ...]) -> type[Run]:
     """Return the namedtuple class for these hyperparameters, the same class at every call."""
     cls = namedtuple("Run", names)  # type: ignore[misc]  # the names are known only here
     # A class made inside a function cannot be looked up by pickle; its names can be sent instead.
-    cls.__reduce__ = lambda self: (make_run, (names, tuple(self)))  # type: ignore[method-assign, arg-type]
+    cls.__reduce__ = lambda self: (make_run, (names, tuple(self)))  # type: ignore[method-assign, arg-type]  # a class of its own for each set of names
     return cls
 
 

@@ -47,7 +47,7 @@ class Standalone:
         self._start: RunStart | None = None
         self._epochs: list[Epoch] = []
         self._results: list[RunResult] = []
-        self._standings = Standings(folder, identity, tracking.uri)
+        self._standings = Standings(folder, identity, tracking.uri, has_report=False)
         self._closes_parent = not tracking.adopted_closes_itself
         self._journal = journal.Journal(folder / journal.FILE_NAME)
         self._journal.append(

@@ -30,8 +30,9 @@ INTERVAL = 10.0
 class Standings:
     """Keeps the leaderboard of the sweep in a folder."""
 
-    def __init__(self, folder: Path, identity: str, tracking_uri: str) -> None:
+    def __init__(self, folder: Path, identity: str, tracking_uri: str, *, has_report: bool) -> None:
         self._folder = folder
+        self._has_report = has_report
         self._identity = identity
         self._tracking_uri = tracking_uri
         self._written = time.monotonic()
@@ -48,7 +49,7 @@ class Standings:
         """Write leaderboard.csv and yield what the journal of the parent must say of it."""
         write_whole(self._folder / LEADERBOARD, csv_text(board))
         yield entries.artifact(LEADERBOARD)
-        yield entries.note(note(board, identity_of=self._identity_of))
+        yield entries.note(note(board, identity_of=self._identity_of, has_report=self._has_report))
         if champion := board.champion:
             finals = final_metrics(champion)
             values = {f"champion_{name}": finals[name] for name in (board.ranking, "test_accuracy") if name in finals}

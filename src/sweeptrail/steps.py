@@ -45,7 +45,7 @@ def train_step(network: nn.Module, images: Tensor, labels: Tensor, optimizer: Op
     if size == len(images):
         preds = network(images)
         loss = functional.cross_entropy(preds, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
     else:
         preds, loss = _forward_backward_in_slices(network, images, labels, size)
     optimizer.step()
@@ -69,7 +69,7 @@ def _forward_backward_in_slices(network: nn.Module, images: Tensor, labels: Tens
     for some_images, some_labels in zip(torch.split(images, size), torch.split(labels, size), strict=True):
         some_preds = network(some_images)
         loss = functional.cross_entropy(some_preds, some_labels, reduction="sum") / len(images)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         preds.append(some_preds.detach())
         losses.append(loss.detach())
     return torch.cat(preds), torch.stack(losses).sum()

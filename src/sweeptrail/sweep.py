@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import shlex
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from sweeptrail import description, folders, report, results
+from sweeptrail import description, folders, results
 from sweeptrail.context import context_tags
 from sweeptrail.description import SETTINGS_TAG, Description, KnownRun
 from sweeptrail.engines import Engine
@@ -27,6 +25,7 @@ from sweeptrail.outbox import entries, journal
 from sweeptrail.outbox.background import BackgroundCourier
 from sweeptrail.outbox.courier import Courier
 from sweeptrail.outbox.mailbox import Mailbox
+from sweeptrail.outcome import Outcome
 from sweeptrail.plan import Plan
 from sweeptrail.records import Job, RunResult, Status
 from sweeptrail.resume import HARMLESS
@@ -48,33 +47,6 @@ STOPPING_TIMEOUT = 2.0
 """Seconds to wait for the tracking server after Ctrl-C or SIGTERM, when all must be over within five."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a sweep ended."""
-
-    folder: Path
-    results: tuple[RunResult, ...]
-    """One for each run of the grid, in its order, also for those that an earlier sitting carried out."""
-    waiting: int = 0
-    """How many records the tracking server has not got yet."""
-    address: str = ""
-    """Where the tracking server shows the sweep, below its own address; empty while it has not answered."""
-    comparison: str = ""
-    """The same of the comparison of its runs, the best of them if they are many."""
-
-    @property
-    def status(self) -> Status:
-        """FINISHED when every run is."""
-        return "FINISHED" if all(result.status == "FINISHED" for result in self.results) else "FAILED"
-
-    @property
-    def exit_code(self) -> int:
-        """0, 1 when a run failed, 3 when only the tracking server does not know everything."""
-        if self.status != "FINISHED":
-            return 1
-        return 3 if self.waiting else 0
-
-
 class Sweep:
     """A sweep in its folder, with the journal of its parent run."""
 
@@ -94,7 +66,7 @@ class Sweep:
             runs=[KnownRun(job.index, job.name, job.key) for job in self.jobs],
         ).write(self.folder)
         self._journal = journal.Journal(self.folder / journal.FILE_NAME)
-        self._standings = Standings(self.folder, self.identity, plan.tracking.uri)
+        self._standings = Standings(self.folder, self.identity, plan.tracking.uri, has_report=plan.settings.report)
 
     def open(self) -> None:
         """Say that the sweep begins, or goes on."""
@@ -247,9 +219,11 @@ def _carry_out(
         reason = "the sweep was stopped" if isinstance(error, Cancelled) else f"{type(error).__name__}: {error}"
         close_open_runs(sweep.folder, reason)
         ended = sweep.ended()
-        sweep.save_results(ended)
-        sweep.show_standings(ended, at_once=True)
-        sweep.close("FAILED" if isinstance(error, Exception) else "KILLED", reason)
+        try:
+            sweep.save_results(ended)
+            sweep.show_standings(ended, at_once=True)
+        finally:
+            sweep.close("FAILED" if isinstance(error, Exception) else "KILLED", reason)
         raise
     failed = [result for result in results if result.status != "FINISHED"]
     sweep.close("FAILED" if failed else "FINISHED", f"{len(failed)} of {len(results)} runs failed" if failed else "")
@@ -344,34 +318,3 @@ def tag(tracking_uri: str, run_id: str, tags: Mapping[str, str]) -> None:
 
     with suppress(SweeptrailError):
         TrackingServer(usable_uri(tracking_uri)).log(run_id, metrics=[], params={}, tags=tags)
-
-
-def whereabouts(plan: Plan, outcome: Outcome) -> Iterator[str]:
-    """Yield a line for each place where the sweep can be looked at."""
-    yield f"results:      {outcome.folder / folders.RESULTS}.csv and .json"
-    if not plan.tracked:
-        return
-    if (outcome.folder / report.FILE_NAME).exists():
-        yield f"report:       {outcome.folder / report.FILE_NAME}"
-    yield f"TensorBoard:  {program('tensorboard')} --logdir {shlex.quote(str(plan.runs_dir))}"
-    uri = without_credentials(plan.tracking.uri)
-    if plan.tracking.database:
-        # Without its job runner and with one worker the server answers sooner, in a fifth of the memory.
-        server = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {program('mlflow')} ui --workers 1"
-        yield f"MLflow:       {server} --backend-store-uri {shlex.quote(uri)}"
-        uri = "http://127.0.0.1:5000"
-    if outcome.address:
-        yield f"the sweep:    {uri}/{outcome.address}"
-    if outcome.comparison:
-        yield f"compare:      {uri}/{outcome.comparison}"
-    if outcome.waiting:
-        command = f"{program('sweeptrail')} sync {shlex.quote(str(outcome.folder))}"
-        yield f"not sent yet: {outcome.waiting} records, kept on disk; to deliver them: {command}"
-
-
-def program(name: str) -> str:
-    """Return how to start a program of this environment, which need not be the one of the person's shell."""
-    path = Path(sys.executable).with_name(name)
-    if name == "sweeptrail" and not path.exists():  # a project that MLflow has fetched is not installed
-        return f"{shlex.quote(sys.executable)} -m sweeptrail"
-    return shlex.quote(str(path)) if sys.prefix != sys.base_prefix else name

@@ -89,10 +89,11 @@ def _sweep(
     if texts["engine"] in (None, "processes"):
         server.start()  # importing torch takes longer than all that there is to do before it is needed
 
+    from sweeptrail.outcome import program, whereabouts
     from sweeptrail.plan import make_plan
     from sweeptrail.signals import stoppable
     from sweeptrail.sinks.console import Console, show, summary
-    from sweeptrail.sweep import program, refuse, run_sweep, whereabouts
+    from sweeptrail.sweep import refuse, run_sweep
     from sweeptrail.tracking import Tracking
 
     given = {name: text for name, text in texts.items() if text is not None}

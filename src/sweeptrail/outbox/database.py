@@ -31,7 +31,7 @@ def make_database(uri: str) -> None:
 def _create(uri: str, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    SqlAlchemyStore(uri, str(artifacts)).engine.dispose()  # type: ignore[no-untyped-call]
+    SqlAlchemyStore(uri, str(artifacts)).engine.dispose()  # type: ignore[no-untyped-call]  # MLflow has no types for it
 
 
 @contextmanager

@@ -134,7 +134,7 @@ class TrackingServer:
         size = path.stat().st_size
         with answering(self.uri):
             files = self._files_of(run_id)
-            files.log_artifact(str(path), to or None)  # type: ignore[no-untyped-call]
+            files.log_artifact(str(path), to or None)  # type: ignore[no-untyped-call]  # MLflow has no types for it
             if self.is_remote:
                 stored = {Path(item.path).name: item.file_size for item in files.list_artifacts(to or None)}
                 _expect(stored.get(path.name, -1) in (size, None))  # None: a store that does not tell sizes
@@ -149,7 +149,7 @@ class TrackingServer:
         """Copy a file from the artifacts of a run into a folder, below the same path; return where it is."""
         with answering(self.uri):
             files = get_artifact_repository(run.info.artifact_uri, self.uri)
-            return Path(files.download_artifacts(path, str(into)))  # type: ignore[no-untyped-call]
+            return Path(files.download_artifacts(path, str(into)))  # type: ignore[no-untyped-call]  # MLflow has no types for it
 
     def register(self, run_id: str, sweep_run_id: str, entry: Mapping[str, Any]) -> None:
         """Make the artifacts `model` of a run a version of a registered model, and the champion if it is better."""

@@ -67,7 +67,7 @@ _settings = _Settings()
 def _status(error: Exception) -> int | None:
     """Return the HTTP status of an answer; an error that is none may be over at the next attempt."""
     if isinstance(error, MlflowException):
-        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]  # MLflow has no types for it
     if isinstance(error, HTTPError) and error.response is not None:  # of an artifact store
         return error.response.status_code
     return None

@@ -1,6 +1,5 @@
 """One page, and plots, that show what came out of a sweep."""
 
-import os
 from pathlib import Path
 
 from sweeptrail.data import FashionMnist
@@ -31,12 +30,10 @@ def write(
         pngs = {folder / PLOTS / f"{name}.png": plots.png(figure) for name, figure in figures.items()}
     try:
         (folder / PLOTS).mkdir(parents=True, exist_ok=True)
-        for path, content in pngs.items():
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
     except OSError as error:
         raise SweeptrailError(f"{folder / PLOTS}: cannot be written: {error.strerror}") from error
+    for path, content in pngs.items():
+        write_whole(path, content)
     write_whole(folder / FILE_NAME, document.render(board, svgs, title=title, evaluation=evaluation))
     return [folder / FILE_NAME, *pngs]
 

@@ -140,7 +140,7 @@ def _add_graph(writer: SummaryWriter, network: nn.Module, images: Tensor, start:
             # A copy, since add_graph would put every layer of the network into training mode, frozen ones too.
             copy = deepcopy(network).cpu().eval()
             # Traced here because add_graph would check the trace, which imports sympy: 0.9 s for each process.
-            trace = torch.jit.trace(copy, images.cpu(), check_trace=False)  # type: ignore[no-untyped-call]
+            trace = torch.jit.trace(copy, images.cpu(), check_trace=False)  # type: ignore[no-untyped-call]  # torch has no types for it
             writer.add_graph(trace, images.cpu())
     except OSError:
         raise
