@@ -126,3 +126,9 @@ def test_a_run_that_does_not_hear_is_killed(tmp_path: Path) -> None:
     results.close()
     assert time.monotonic() - start < 4
     assert not psutil.pid_exists(int((tmp_path / "began 2").read_text()))
+
+
+def test_lines_that_several_workers_write_at_a_time_stay_whole(capfd: pytest.CaptureFixture[str]) -> None:
+    list(Processes(workers=4, server=ForkServer(())).run(works.print_something, works.jobs(400)))
+    written = capfd.readouterr().err.splitlines()
+    assert sorted(written) == sorted(f"trouble in run {number}" for number in range(1, 401))

@@ -3,10 +3,12 @@
 import contextlib
 import gc
 import importlib
+import io
 import os
 import signal
 import socket
 import struct
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -30,6 +32,8 @@ def main(requests: int, reports: int, preload: Sequence[str]) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the driver decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if isinstance(sys.stderr, io.TextIOWrapper):  # else the lines of several workers would run into each other
+        sys.stderr.reconfigure(line_buffering=True, write_through=False)
     with (
         socket.socket(fileno=requests) as incoming,
         Connection(reports, readable=False) as outgoing,
