@@ -14,9 +14,12 @@ SOURCE = Path(sweeptrail.__file__).parent
 
 LAYERS = [
     {"errors", "outbox.links", "report.theme"},
-    {"images", "pt2", "space", "tracking", "sharing", "locks", "signals", "engines.watchdog"},
-    {"settings", "folders", "context"},
-    {"records", "data"},
+    {"images", "pt2", "space", "tracking", "sharing", "locks", "signals", "engines.watchdog", "server", "server.app"},
+    {"settings", "folders", "context", "server.place"},
+    {"records", "data", "server.postgres", "server.services", "server.tracker", "server.users", "server.artifacts"},
+    {"server.cluster"},
+    {"server.archive"},
+    {"server.supervisor"},
     {"leaderboard", "results", "batches", "kernels", "outbox.journal", "sinks", "engines"},
     {
         "description",
@@ -43,22 +46,23 @@ LAYERS = [
     {"standings", "outcome"},
     {"standalone", "sweep"},
     {"cli.group"},
-    {"cli.sweeps", "cli.upkeep", "cli.compare", "cli.predict", "cli.tensorboard"},
+    {"cli.sweeps", "cli.upkeep", "cli.compare", "cli.predict", "cli.tensorboard", "cli.server"},
     {"cli"},
     {"__main__"},
 ]
 """A module imports from the layers above its own in this list, never from its own or from those below."""
 
-MLFLOW = {"model"} | {
+MLFLOW = {"model", "server.app", "server.artifacts"} | {
     f"outbox.{name}" for name in ("server", "speaking", "pull", "gather", "events", "database", "registry")
 }
 """What speaks to MLflow, and what exports a model in its form."""
 
 ONLY_IN = {
     "mlflow": MLFLOW,
-    "click": {f"cli.{name}" for name in ("group", "sweeps", "upkeep", "compare", "predict", "tensorboard")},
+    "click": {f"cli.{name}" for name in ("group", "sweeps", "upkeep", "compare", "predict", "tensorboard", "server")},
     "rich": {"sinks.console"},
     "ray": {"engines.ray"},
+    "requests": {"server.users"},
     "matplotlib": {"report.plots"},
     "jinja2": {"report.document"},
 }

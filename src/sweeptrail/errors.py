@@ -9,6 +9,7 @@ SweeptrailError                 the work failed                              exi
 ├── StateError (RuntimeError)   RunManager's methods were called out of order
 ├── DivergedError               a loss is no number any more
 ├── JournalError                a journal on disk cannot be read or written
+├── ServerError                 the team's server cannot do what it was asked for
 ├── RefusedError                the tracking server will never accept what it was told
 └── DeliveryError               the tracking server could not be told        exit code 3
     └── BusyError               another process is telling it right now
@@ -64,6 +65,10 @@ class DivergedError(SweeptrailError):
 
 class JournalError(SweeptrailError):
     """A journal on disk cannot be read or written."""
+
+
+class ServerError(SweeptrailError):
+    """The team's server cannot do what it was asked for."""
 
 
 class RefusedError(SweeptrailError):

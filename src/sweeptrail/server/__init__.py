@@ -1,0 +1,1 @@
+"""The tracking server that a team shares: MLflow's own on PostgreSQL, with logins."""

@@ -1,0 +1,69 @@
+"""Where the server's database is, started for as long as it is needed."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sweeptrail.errors import ServerError
+from sweeptrail.locks import locked
+from sweeptrail.server import postgres
+from sweeptrail.server.place import Place, Secrets, own_database_url
+from sweeptrail.server.services import Service
+
+PATIENCE = 60.0
+"""Seconds that PostgreSQL has to answer, also when it has to recover from a crash."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """A PostgreSQL database: its address, and what its own library needs to find the password."""
+
+    url: str
+    environment: Mapping[str, str]
+
+    @property
+    def for_mlflow(self) -> str:
+        """The address with the driver named, since SQLAlchemy's usual one depends on its version."""
+        return self.url.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+def own_service(place: Place, secrets: Secrets) -> tuple[Service, Database]:
+    """Return the PostgreSQL that we bring, made when it is missing and not started yet."""
+    postgres.make(place, secrets.database_password)
+    port = postgres.free_port()
+    service = Service(
+        "database",
+        postgres.command(place, port),
+        {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
+        lambda: postgres.is_ready(place),
+        place.logs / "postgresql.log",
+        account=postgres.own_account(),
+        stop_signal=postgres.FAST,
+        grace=PATIENCE,
+    )
+    return service, Database(own_database_url(port), {"PGPASSWORD": secrets.database_password})
+
+
+@contextmanager
+def database(place: Place) -> Iterator[Database]:
+    """Yield the database of a server, running or not; ours is started and ended when the server is not running."""
+    kept = place.kept()
+    if kept.database_url:
+        yield Database(kept.database_url, {})
+        return
+    secrets = place.secrets()
+    with locked(place.lock) as was_free:
+        if was_free:
+            service, found = own_service(place, secrets)
+            try:
+                service.start()
+                service.wait_until_ready(PATIENCE)
+                yield found
+            finally:
+                service.stop()
+            return
+    state = place.state()
+    if "database_url" not in state:
+        raise ServerError(f"{place.folder}: the server is just starting; try again in a moment")
+    yield Database(state["database_url"], {"PGPASSWORD": secrets.database_password})

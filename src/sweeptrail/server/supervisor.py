@@ -1,0 +1,153 @@
+"""Starts the database and MLflow's server, watches both, starts again what dies, ends both in good order."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from sweeptrail.errors import ServerError
+from sweeptrail.locks import locked
+from sweeptrail.server import archive, postgres, tracker
+from sweeptrail.server.cluster import Database, own_service
+from sweeptrail.server.place import Kept, Place, Secrets, read_json, write_whole
+from sweeptrail.server.services import Service
+from sweeptrail.server.tracker import Address
+
+PATIENCE = 60.0
+"""Seconds that the database and MLflow each have to answer."""
+
+Say = Callable[[str], None]
+
+
+def serve(place: Place, address: Address, asked: Kept, *, say: Say, ready: Callable[[bool], None]) -> None:
+    """Run the server until this is interrupted, by an exception in the main thread.
+
+    `say` is told what a person should know; `ready`, when the server answers, whether it is the first time.
+    Raises ServerError if it is running already or does not start, UsageError for what cannot be meant.
+    """
+    place.make()
+    with locked(place.lock) as was_free:
+        if not was_free:
+            raise ServerError(f"{place.folder}: a server is running here already; see sweeptrail server status")
+        address.check()
+        place.running.unlink(missing_ok=True)
+        kept = place.keep(asked)
+        if not place.exists:
+            place.keep_secrets(Secrets.new())
+        services: list[Service] = []
+        try:
+            database = _start(place, address, kept, services, say)
+            write_state(place, address, database, services)
+            is_first = not place.served.exists()
+            write_whole(place.served, {"mlflow": version("mlflow")})
+            ready(is_first)
+            _watch(services, say, lambda: write_state(place, address, database, services))
+        finally:
+            for service in reversed(services):
+                service.stop()
+            place.running.unlink(missing_ok=True)
+
+
+def _start(place: Place, address: Address, kept: Kept, services: list[Service], say: Say) -> Database:
+    """Start the database, if it is ours, and MLflow; return where the database is."""
+    secrets = place.secrets()
+    if kept.database_url:
+        database = Database(kept.database_url, {})
+    else:
+        service, database = own_service(place, secrets)
+        services.append(service)
+        service.start()
+        service.wait_until_ready(PATIENCE)
+    _upgrade(place, database, say)
+    server = Service(
+        "tracking server",
+        tracker.command(address),
+        {**tracker.environment(place, address, secrets, kept, database.for_mlflow), **database.environment},
+        lambda: tracker.answers(address.uri),
+        place.logs / "mlflow.log",
+    )
+    services.append(server)
+    server.start()
+    server.wait_until_ready(PATIENCE)
+    return database
+
+
+def _watch(services: list[Service], say: Say, changed: Callable[[], None]) -> None:
+    while True:
+        for service in services:
+            if happened := service.revive():
+                say(happened)
+                changed()
+        time.sleep(0.2)
+
+
+def _upgrade(place: Place, database: Database, say: Say) -> None:
+    """Bring the tables of another version of MLflow up to date, with a backup first."""
+    before = read_json(place.served).get("mlflow", "")
+    if before == version("mlflow") or postgres.is_empty(place, database.url, database.environment):
+        return
+    file = place.backups / f"before-mlflow-{version('mlflow')}-{time.strftime('%Y-%m-%d_%H-%M-%S')}.tar"
+    say(f"the tables are those of MLflow {before or 'unknown'}; upgrading them, with a backup first: {file}")
+    archive.write(place, file, database)
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", database.for_mlflow]
+    environment = {**os.environ, **database.environment, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        raise ServerError(f"the tables could not be upgraded: {last}; they are as they were in {file}")
+
+
+def write_state(place: Place, address: Address, database: Database, services: list[Service]) -> None:
+    """Write what others may know of the running server."""
+    write_whole(
+        place.running,
+        {
+            "pid": os.getpid(),
+            "uri": address.uri,
+            "since": time.time(),
+            "database_url": database.url,
+            "services": {service.name: {"pid": service.pid, "restarts": service.restarts} for service in services},
+        },
+    )
+
+
+def stop(place: Place, patience: float = 90.0) -> None:
+    """End the server that runs here, and wait until it has ended. Raises ServerError if it does not."""
+    process = int(place.state()["pid"])
+    os.kill(process, signal.SIGTERM)
+    limit = time.monotonic() + patience
+    while place.is_running:
+        if time.monotonic() > limit:
+            raise ServerError(f"the server (process {process}) has not ended within {patience:.0f} s; see {place.log}")
+        time.sleep(0.1)
+
+
+def start_in_background(place: Place, words: list[str], patience: float = 2 * PATIENCE) -> None:
+    """Start `sweeptrail server start` as a process of its own, and return when its server answers.
+
+    Raises ServerError with what it said if it ends before.
+    """
+    place.make()
+    command = [sys.executable, "-m", "sweeptrail", "server", "start", "--quiet", *words]
+    said = place.logs / "start.log"
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    limit = time.monotonic() + patience
+    while not (place.is_running and read_json(place.running).get("pid") == process.pid):
+        if process.poll() is not None:
+            raise ServerError(_without_prefix(said) or "the server ended at once")
+        if time.monotonic() > limit:
+            process.terminate()
+            raise ServerError(f"the server did not answer within {patience:.0f} s; see {place.logs}")
+        time.sleep(0.1)
+
+
+def _without_prefix(said: Path) -> str:
+    lines = [line.removeprefix("error: ") for line in said.read_text().splitlines() if line.startswith("error: ")]
+    return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""Who may do what on a team's server, by MLflow's own interface."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from sweeptrail.errors import ServerError, UsageError
+from sweeptrail.server.place import ADMIN, Place
+
+PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DENY")
+"""MLflow's own words: what a person may do with an experiment or a registered model."""
+
+EVERYTHING = ("experiment", "registered_model")
+"""What a sweep makes and writes to, besides runs and versions, which belong to these."""
+
+NAME = re.compile(r"[A-Za-z0-9][\w.@+-]{0,99}", re.ASCII)
+"""Without a colon, on which HTTP splits a login, and without letters that clients encode in two ways."""
+
+PATIENCE = 30.0
+"""Seconds that a request may take."""
+
+
+def add(place: Place, name: str, *, permission: str = "EDIT", password: str = "") -> str:
+    """Make an account that may do this with every experiment and registered model; return its password.
+
+    Raises UsageError for a name that is taken or cannot be one.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(f"expected a name of letters, digits and . _ @ + -, got {name!r}")
+    if name in names(place):  # MLflow's own answer to that shows the hash of the password
+        raise UsageError(f"{name}: has an account already; sweeptrail server set-password {name}")
+    password = password or secrets.token_urlsafe(16)
+    _ask(place, "POST", "2.0/mlflow/users/create", json={"username": name, "password": password})
+    try:
+        set_everything(place, name, permission)
+    except BaseException:
+        remove(place, name)
+        raise
+    return password
+
+
+def remove(place: Place, name: str) -> None:
+    """Delete an account; what it has logged stays."""
+    if name == ADMIN:
+        raise UsageError(f"{ADMIN}: this account looks after the others; it stays")
+    _ask(place, "DELETE", "2.0/mlflow/users/delete", json={"username": name})
+
+
+def change_password(place: Place, name: str, password: str = "") -> str:
+    """Give an account another password, and return it."""
+    password = password or secrets.token_urlsafe(16)
+    _ask(place, "PATCH", "2.0/mlflow/users/update-password", json={"username": name, "password": password})
+    if name == ADMIN:
+        place.with_admin_password(password)
+    return password
+
+
+def set_everything(place: Place, name: str, permission: str) -> None:
+    """Let an account do this with every experiment and registered model that it has no permission of its own for."""
+    for kind in EVERYTHING:
+        _grant(place, name, kind, "*", permission)
+
+
+def set_permission(place: Place, name: str, permission: str, *, experiment: str = "", model: str = "") -> None:
+    """Let an account do this with one experiment or registered model, by name, or with all of them."""
+    if experiment:
+        found = _ask(place, "GET", "2.0/mlflow/experiments/get-by-name", params={"experiment_name": experiment})
+        _grant(place, name, "experiment", found["experiment"]["experiment_id"], permission)
+    elif model:
+        _grant(place, name, "registered_model", model, permission)
+    else:
+        set_everything(place, name, permission)
+
+
+def names(place: Place) -> Iterator[str]:
+    """Yield the names of all accounts."""
+    for user in _ask(place, "GET", "2.0/mlflow/users/list")["users"]:
+        yield user["username"]
+
+
+def _grant(place: Place, name: str, kind: str, which: str, permission: str) -> None:
+    grant = {"username": name, "resource_type": kind, "resource_id": which, "permission": permission}
+    _ask(place, "POST", "3.0/mlflow/users/permissions/grant", json=grant)
+
+
+def _ask(place: Place, method: str, path: str, **content: Any) -> Any:
+    """Ask the running server as its administrator. Raises UsageError for what it refuses."""
+    uri, password = place.state()["uri"], place.secrets().admin_password
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy between us and our own server, no .netrc
+            reply = session.request(
+                method, f"{uri}/api/{quote(path)}", auth=(ADMIN, password), timeout=PATIENCE, **content
+            )
+    except requests.RequestException as error:
+        raise ServerError(f"{uri}: the server did not answer: {error}") from error
+    if reply.ok:
+        return reply.json() if reply.content else {}
+    try:
+        message = reply.json()["message"]
+    except (ValueError, KeyError):
+        message = reply.text.strip().partition("\n")[0]
+    if reply.status_code == 401:
+        raise ServerError(f"{uri}: the password of {ADMIN} was changed elsewhere: {message}")
+    message = message.partition("\n")[0]  # the rest would be SQL, with its values
+    raise UsageError(message) if reply.status_code < 500 else ServerError(f"{uri}: {message}")
