@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from sweeptrail.cli import main
@@ -29,6 +30,13 @@ def test_every_script_is_explained() -> None:
 
 def test_every_command_is_in_the_readme() -> None:
     assert set(main.commands) <= set(re.findall(r"sweeptrail ([a-z]+)", TEXT))
+
+
+def test_every_command_of_the_server_is_in_the_readme() -> None:
+    server = main.commands["server"]
+    assert isinstance(server, click.Group)
+    for name in server.commands:
+        assert f"sweeptrail server {name}" in TEXT or f"`{name}`" in TEXT
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:

@@ -89,12 +89,13 @@ def start(
             words += [name, value] if value else []
         is_first = not place.served.exists()
         supervisor.start_in_background(place, words)
-        _announce(place, address.uri, is_first)
+        _announce(place, address.uri, is_first, shows_password=True)
         return
 
     def announce(is_first: bool) -> None:
-        if not quiet:  # what the background process prints goes into a file
-            _announce(place, address.uri, is_first)
+        if not quiet:
+            # What a service prints goes into a log, where no password belongs.
+            _announce(place, address.uri, is_first, shows_password=sys.stdout.isatty())
 
     def tell(message: str) -> None:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}"
@@ -108,12 +109,13 @@ def start(
         tell("the server was ended")
 
 
-def _announce(place: Any, uri: str, is_first: bool) -> None:
+def _announce(place: Any, uri: str, is_first: bool, *, shows_password: bool) -> None:
     click.echo(f"server:    {uri}")
     click.echo(f"folder:    {place.folder}")
     if is_first:
-        where = f"printed this once; kept in {place.folder / 'secrets.json'}"
-        click.echo(f"admin:     password {place.secrets().admin_password} ({where})")
+        where = place.folder / "secrets.json"
+        shown = f"{place.secrets().admin_password} (printed this once; kept in {where})"
+        click.echo(f"admin:     password {shown if shows_password else f'kept in {where}'}")
         click.echo("next:      sweeptrail server add-user NAME")
 
 
