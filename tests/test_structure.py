@@ -12,6 +12,8 @@ import sweeptrail
 
 SOURCE = Path(sweeptrail.__file__).parent
 
+COMMANDS = ("compare", "doctor", "predict", "server", "sweeps", "tensorboard", "upkeep")
+
 LAYERS = [
     {"errors", "outbox.links", "report.theme"},
     {"images", "pt2", "space", "tracking", "sharing", "locks", "signals", "engines.watchdog", "server", "server.app"},
@@ -20,6 +22,11 @@ LAYERS = [
     {"server.cluster"},
     {"server.archive"},
     {"server.supervisor"},
+    {"doctor.findings", "doctor.access"},
+    {"doctor.packages", "doctor.answers", "doctor.here"},
+    {"doctor.login"},
+    {"doctor.tracking"},
+    {"doctor"},
     {"leaderboard", "results", "batches", "kernels", "outbox.journal", "sinks", "engines"},
     {
         "description",
@@ -46,7 +53,7 @@ LAYERS = [
     {"standings", "outcome"},
     {"standalone", "sweep"},
     {"cli.group"},
-    {"cli.sweeps", "cli.upkeep", "cli.compare", "cli.predict", "cli.tensorboard", "cli.server"},
+    {f"cli.{name}" for name in COMMANDS},
     {"cli"},
     {"__main__"},
 ]
@@ -59,10 +66,9 @@ MLFLOW = {"model", "server.app", "server.artifacts"} | {
 
 ONLY_IN = {
     "mlflow": MLFLOW,
-    "click": {f"cli.{name}" for name in ("group", "sweeps", "upkeep", "compare", "predict", "tensorboard", "server")},
+    "click": {f"cli.{name}" for name in ("group", *COMMANDS)},
     "rich": {"sinks.console"},
     "ray": {"engines.ray"},
-    "requests": {"server.users"},
     "matplotlib": {"report.plots"},
     "jinja2": {"report.document"},
 }

@@ -257,7 +257,7 @@ def list_users(folder: Path | None) -> None:
 @server.command()
 @FOLDER
 @click.argument("name")
-@click.argument("permission", type=click.Choice(["READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DENY"]))
+@click.argument("permission", type=click.Choice(["READ", "USE", "EDIT", "MANAGE", "DENY"]))
 @click.option("--experiment", default="", help="only this experiment, by its name")
 @click.option("--model", default="", help="only this registered model, by its name")
 def set_permission(folder: Path | None, name: str, permission: str, experiment: str, model: str) -> None:

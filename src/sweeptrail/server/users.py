@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ import requests
 from sweeptrail.errors import ServerError, UsageError
 from sweeptrail.server.place import ADMIN, Place
 
-PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DENY")
+PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "DENY")
 """MLflow's own words: what a person may do with an experiment or a registered model."""
 
 EVERYTHING = ("experiment", "registered_model")
@@ -83,7 +84,10 @@ def names(place: Place) -> Iterator[str]:
 
 
 def _grant(place: Place, name: str, kind: str, which: str, permission: str) -> None:
-    grant = {"username": name, "resource_type": kind, "resource_id": which, "permission": permission}
+    about = {"username": name, "resource_type": kind, "resource_id": which}
+    grant = {**about, "permission": permission}
+    with suppress(UsageError):  # there was none; where there was one, MLflow takes no second
+        _ask(place, "POST", "3.0/mlflow/users/permissions/revoke", json=about)
     _ask(place, "POST", "3.0/mlflow/users/permissions/grant", json=grant)
 
 
