@@ -16,9 +16,18 @@ COMMANDS = ("compare", "doctor", "predict", "server", "sweeps", "tensorboard", "
 
 LAYERS = [
     {"errors", "outbox.links", "report.theme"},
-    {"images", "pt2", "space", "tracking", "sharing", "locks", "signals", "engines.watchdog", "server", "server.app"},
+    {"images", "pt2", "space", "tracking", "sharing", "locks", "signals", "engines.watchdog", "server", "server.guard"},
     {"settings", "folders", "context", "server.place"},
-    {"records", "data", "server.postgres", "server.services", "server.tracker", "server.users", "server.artifacts"},
+    {
+        "records",
+        "data",
+        "server.postgres",
+        "server.services",
+        "server.tracker",
+        "server.users",
+        "server.artifacts",
+        "server.app",
+    },
     {"server.cluster"},
     {"server.archive"},
     {"server.supervisor"},
@@ -33,6 +42,7 @@ LAYERS = [
         "history",
         "networks",
         "outbox.entries",
+        "outbox.rounds",
         "outbox.mailbox",
         "outbox.database",
         "outbox.speaking",
@@ -59,7 +69,7 @@ LAYERS = [
 ]
 """A module imports from the layers above its own in this list, never from its own or from those below."""
 
-MLFLOW = {"model", "server.app", "server.artifacts"} | {
+MLFLOW = {"model", "server.app", "server.guard", "server.artifacts"} | {
     f"outbox.{name}" for name in ("server", "speaking", "pull", "gather", "events", "database", "registry")
 }
 """What speaks to MLflow, and what exports a model in its form."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sweeptrail.cli.group import Commands, main, say
-from sweeptrail.errors import Cancelled
+from sweeptrail.errors import Cancelled, UsageError
 
 FOLDER = click.option(
     "--folder",
@@ -314,7 +314,11 @@ def restore(folder: Path | None, file: Path, database_url: str, artifacts: str) 
 
 
 def _given_password(from_stdin: bool) -> str:
-    return sys.stdin.readline().rstrip("\n") if from_stdin else ""
+    if not from_stdin:
+        return ""
+    if password := sys.stdin.readline().rstrip("\r\n"):
+        return password
+    raise UsageError("--password-stdin: expected a password on standard input, got nothing")
 
 
 def _tell_client(place: Any, name: str, password: str) -> None:

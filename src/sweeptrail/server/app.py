@@ -12,6 +12,8 @@ from typing import Any
 # First: MLflow guards itself against wrong hosts and origins only where it finds itself in a web server.
 import uvicorn
 
+from sweeptrail.server.guard import close_ways_out, guarded
+
 OPEN_REQUESTS = 5
 """Seconds that requests have to end when the server is asked to."""
 
@@ -36,9 +38,14 @@ def main() -> None:
 
     remember_experiments(auth)
     app = auth.create_app()
+    close_ways_out(auth, app)
     gc.freeze()  # all that MLflow has loaded stays: looking through it for garbage again and again only costs time
     host, port = sys.argv[1:]
-    uvicorn.run(app, host=host, port=int(port), access_log=False, timeout_graceful_shutdown=OPEN_REQUESTS, workers=1)
+    origins = tuple(os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(","))
+    application = guarded(app, origins)
+    uvicorn.run(
+        application, host=host, port=int(port), access_log=False, timeout_graceful_shutdown=OPEN_REQUESTS, workers=1
+    )
 
 
 def remember_experiments(auth: Any) -> None:

@@ -9,20 +9,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from importlib.metadata import version
+from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from sweeptrail.errors import ServerError, UsageError
 from sweeptrail.server import postgres
-from sweeptrail.server.artifacts import Store, store
+from sweeptrail.server.artifacts import store
 from sweeptrail.server.cluster import Database, database
-from sweeptrail.server.place import Kept, Place, Secrets, write_whole
+from sweeptrail.server.place import Kept, Place, Secrets, read_json, write_whole
 
 FORMAT = 1
-MANIFEST, DUMP, ARTIFACTS, CHECKSUMS = "manifest.json", "database.dump", "artifacts/", "checksums.json"
+MANIFEST, SECRETS, DUMP, ARTIFACTS = "manifest.json", "secrets.json", "database.dump", "artifacts/"
+CHECKSUMS = "checksums.json"
+"""The last member, without which a backup is none."""
 
 
 def backup(place: Place, file: Path) -> int:
@@ -40,23 +41,24 @@ def write(place: Place, file: Path, found: Database) -> int:
     if file.exists():
         raise UsageError(f"{file}: is there already; write another file")
     secrets, kept = place.secrets(), place.kept()
-    about = {"format": FORMAT, "made": time.time(), "mlflow": version("mlflow"), **asdict(kept)}
+    served = read_json(place.served).get("mlflow", "")  # whose tables these are: not ours when they are upgraded
+    about = {"format": FORMAT, "made": time.time(), "mlflow": served, **asdict(kept)}
     try:
-        with _whole(file) as archive:
-            _add(archive, MANIFEST, json.dumps(about).encode())
-            _add(archive, "secrets.json", json.dumps(asdict(secrets)).encode())
-            checksums = {}
-            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as scratch:
-                dump = Path(scratch, "database.dump")
-                postgres.dump(place, found.url, dump, found.environment)
-                checksums[DUMP] = _add_file(archive, DUMP, dump)
-                # After the database, which thereby speaks of no artifact that is not there yet.
-                for name, path in store(place, kept).files(Path(scratch)):
-                    checksums[ARTIFACTS + name] = _add_file(archive, ARTIFACTS + name, path)
+        with _whole(file) as (archive, scratch):
+            checksums = {
+                MANIFEST: _add(archive, MANIFEST, json.dumps(about).encode()),
+                SECRETS: _add(archive, SECRETS, json.dumps(asdict(secrets)).encode()),
+            }
+            dump = scratch / "database.dump"
+            postgres.dump(place, found.url, dump, found.environment)
+            checksums[DUMP] = _add_file(archive, DUMP, dump)
+            # After the database, which thereby speaks of no artifact that is not there yet.
+            for name, path in store(place, kept).files(scratch):
+                checksums[ARTIFACTS + name] = _add_file(archive, ARTIFACTS + name, path)
             _add(archive, CHECKSUMS, json.dumps(checksums).encode())
     except OSError as error:
         raise ServerError(f"{file}: the backup could not be written: {error.strerror or error}") from error
-    return len(checksums) - 1
+    return sum(name.startswith(ARTIFACTS) for name in checksums)
 
 
 def restore(place: Place, file: Path, asked: Kept) -> int:
@@ -72,82 +74,104 @@ def restore(place: Place, file: Path, asked: Kept) -> int:
     shutil.rmtree(unfinished.folder, ignore_errors=True)
     unfinished.make()
     try:
-        count = _read(unfinished, file, asked)
+        with _checked(file) as (archive, members):
+            count = _read(unfinished, archive, members, asked)
         if place.folder.exists():
             place.folder.rmdir()
         os.replace(unfinished.folder, place.folder)
-    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise ServerError(f"{file}: expected a whole backup of sweeptrail server, got: {error}") from error
+    except OSError as error:
+        raise ServerError(f"{place.folder}: could not be restored: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished.folder, ignore_errors=True)
     return count
 
 
-def _read(place: Place, file: Path, asked: Kept) -> int:
-    with tarfile.open(file) as archive, tempfile.TemporaryDirectory(dir=place.folder) as scratch:
-        members = iter(archive)
-        about = json.loads(_content(archive, next(members), MANIFEST))
-        if about["format"] != FORMAT:
-            raise ValueError(f"the format {about['format']}, which another version has written")
-        place.keep(asked)
-        place.keep_secrets(Secrets(**json.loads(_content(archive, next(members), "secrets.json"))))
-        write_whole(place.served, {"mlflow": about["mlflow"]})
-        target = store(place, asked)
-        if not target.is_empty():
-            raise UsageError(f"{target.uri}: expected a place without artifacts; write another --artifacts")
-        found = _unpack(archive, members, target, Path(scratch))
-        with database(place) as destination:
-            if not postgres.is_empty(place, destination.url, destination.environment):
-                raise UsageError(f"{destination.url}: expected an empty database; write another --database-url")
-            postgres.restore(place, destination.url, Path(scratch, DUMP), destination.environment)
-        return found
+@contextmanager
+def _checked(file: Path) -> Iterator[tuple[tarfile.TarFile, dict[str, tarfile.TarInfo]]]:
+    """Open a backup and yield its members by name. Raises ServerError unless it is whole: nothing is done before."""
+    try:
+        with tarfile.open(file, "r:") as archive:
+            members = _members(archive)
+            yield archive, members
+    except (tarfile.TarError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise ServerError(f"{file}: expected a whole backup of sweeptrail server, got: {error}") from error
 
 
-def _unpack(archive: tarfile.TarFile, members: Iterator[tarfile.TarInfo], target: Store, scratch: Path) -> int:
-    """Put each file where it belongs, and compare all checksums with those of the backup."""
-    seen: dict[str, str] = {}
-    for member in members:
-        if member.name == CHECKSUMS:
-            if json.loads(_content(archive, member, CHECKSUMS)) != seen:
-                raise ValueError("checksums that differ: the backup is damaged")
-            return len(seen) - 1
-        stream = archive.extractfile(member)
-        if not stream or not (member.name == DUMP or member.name.startswith(ARTIFACTS)):
+def _members(archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    """Compare everything in an archive with its checksums; return the members by name."""
+    first = archive.next()
+    if first is None or first.name != MANIFEST:
+        raise ValueError("another kind of archive")
+    if (number := json.loads(_content(archive, first))["format"]) != FORMAT:
+        raise ValueError(f"the format {number}, which another version has written")
+    members: dict[str, tarfile.TarInfo] = {}
+    for member in archive:
+        # No links, devices or files with holes, and no two of one name: `backup` writes none.
+        if not member.isfile() or member.issparse() or member.name in members or not _belongs(member.name):
             raise ValueError(f"{member.name!r}, which does not belong there")
-        path = scratch / DUMP if member.name == DUMP else scratch / "artifact"
-        digest = hashlib.sha256()
-        with stream, path.open("wb") as copy:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-                copy.write(block)
-        seen[member.name] = digest.hexdigest()
-        if path.name == "artifact":
-            target.put(path, member.name.removeprefix(ARTIFACTS))
-    raise ValueError("no end: the backup is cut off")
+        members[member.name] = member
+    if CHECKSUMS not in members:
+        raise ValueError("no end: the backup is cut off")
+    found = {name: _digest(archive, member) for name, member in members.items() if name != CHECKSUMS}
+    if json.loads(_content(archive, members[CHECKSUMS])) != found:
+        raise ValueError("checksums that differ: the backup is damaged")
+    return members
+
+
+def _belongs(name: str) -> bool:
+    """Tell whether a backup may have a member of this name, which becomes a path."""
+    parts = name.split("/")
+    is_artifact = name.startswith(ARTIFACTS) and not {"", ".", ".."} & set(parts)
+    return is_artifact or name in (MANIFEST, SECRETS, DUMP, CHECKSUMS)
+
+
+def _read(place: Place, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], asked: Kept) -> int:
+    place.keep(asked)
+    secrets = Secrets(**json.loads(_content(archive, members[SECRETS])))
+    # A new one, as the database is: what stands in a file from elsewhere is no part of a statement.
+    place.keep_secrets(replace(secrets, database_password=Secrets.new().database_password))
+    write_whole(place.served, {"mlflow": json.loads(_content(archive, members[MANIFEST]))["mlflow"]})
+    target = store(place, asked)
+    if not target.is_empty():
+        raise UsageError(f"{target.uri}: expected a place without artifacts; write another --artifacts")
+    with tempfile.TemporaryDirectory(dir=place.folder) as scratch, database(place) as found:
+        if not postgres.is_empty(place, found.url, found.environment):
+            raise UsageError(f"{found.url}: expected an empty database; write another --database-url")
+        dump, artifact = Path(scratch, "database.dump"), Path(scratch, "artifact")
+        names = [name for name in members if name.startswith(ARTIFACTS)]
+        for name in names:
+            _extract(archive, members[name], artifact)
+            target.put(artifact, name.removeprefix(ARTIFACTS))
+        _extract(archive, members[DUMP], dump)
+        # Last, since it is all or nothing: a database that holds something is a restored one.
+        postgres.restore(place, found.url, dump, found.environment)
+    return len(names)
 
 
 @contextmanager
-def _whole(file: Path) -> Iterator[tarfile.TarFile]:
-    """Write an archive beside its place, readable by its owner only, and rename it when all is on disk."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    with open(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-        try:
+def _whole(file: Path) -> Iterator[tuple[tarfile.TarFile, Path]]:
+    """Write an archive beside its place and rename it when all is on disk; yield it and a folder for scratch.
+
+    Both are readable by their owner only.
+    """
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as folder:
+        scratch, unfinished = Path(folder), Path(folder, "archive")
+        with open(os.open(unfinished, os.O_RDWR | os.O_CREAT, 0o600), "wb") as stream:
             with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                yield archive
+                yield archive, scratch
             stream.flush()
             os.fsync(stream.fileno())
-            os.replace(temporary, file)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        os.replace(unfinished, file)
 
 
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> str:
+    """Add a member; return its SHA-256."""
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())
     archive.addfile(member, BytesIO(content))
+    return hashlib.sha256(content).hexdigest()
 
 
 def _add_file(archive: tarfile.TarFile, name: str, path: Path) -> str:
@@ -161,9 +185,26 @@ def _add_file(archive: tarfile.TarFile, name: str, path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Any:
-    stream = archive.extractfile(member)
-    if member.name != name or stream is None:
-        raise ValueError(f"{member.name!r} where {name!r} was expected")
-    with stream:
+def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    stream = archive.extractfile(member) if member.isfile() else None
+    if stream is None:
+        raise ValueError(f"{member.name!r}, which is no file")
+    return stream
+
+
+def _digest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    digest = hashlib.sha256()
+    with _opened(archive, member) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    with _opened(archive, member) as stream, path.open("wb") as copy:
+        shutil.copyfileobj(stream, copy)
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    with _opened(archive, member) as stream:
         return stream.read()

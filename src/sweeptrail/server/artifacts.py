@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +13,10 @@ from sweeptrail.errors import ServerError
 from sweeptrail.server.place import Kept, Place
 
 QUIET = 1.0
-"""Seconds for which a file has to be unchanged: MLflow writes an artifact in place."""
+"""Seconds for which a file has to be unchanged: MLflow 3.13 writes an artifact in place."""
+
+UPLOADING = ".artifact.uploading."
+"""How the names begin of what later versions write, and rename when it is whole."""
 
 PATIENCE = 300.0
 """Seconds to wait for a file that is being written."""
@@ -45,9 +50,9 @@ class FolderStore:
         self.uri = str(folder)
 
     def files(self, scratch: Path) -> Iterator[tuple[str, Path]]:
+        copy = scratch / "artifact"
         for path in sorted(path for path in self._folder.rglob("*") if path.is_file() and not path.is_symlink()):
-            copy = scratch / "artifact"
-            if _copied(path, copy):
+            if not path.name.startswith(UPLOADING) and _copied(path, copy):
                 yield path.relative_to(self._folder).as_posix(), copy
 
     def put(self, path: Path, name: str) -> None:
@@ -68,32 +73,45 @@ class RemoteStore:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         self.uri = uri
-        self._repository: Any = get_artifact_repository(uri)
+        with self._speaking():
+            self._repository: Any = get_artifact_repository(uri)
 
     def files(self, scratch: Path) -> Iterator[tuple[str, Path]]:
         for name in self._names(""):
-            folder = scratch / "remote"
-            folder.mkdir()
-            yield name, Path(self._repository.download_artifacts(name, dst_path=str(folder)))
-            shutil.rmtree(folder)
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                with self._speaking():
+                    copy = Path(self._repository.download_artifacts(name, dst_path=folder))
+                yield name, copy
 
     def put(self, path: Path, name: str) -> None:
         folder, _, last = name.rpartition("/")
-        renamed = path.with_name(f"renamed/{last}")
-        renamed.parent.mkdir(exist_ok=True)
-        os.replace(path, renamed)
-        self._repository.log_artifact(str(renamed), folder or None)
-        renamed.unlink()
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch, self._speaking():
+            renamed = Path(scratch, last)
+            os.replace(path, renamed)
+            self._repository.log_artifact(str(renamed), folder or None)
 
     def is_empty(self) -> bool:
-        return not self._repository.list_artifacts()
+        return not self._list("")
 
     def _names(self, folder: str) -> Iterator[str]:
-        for found in self._repository.list_artifacts(folder or None):
+        for found in self._list(folder):
             if found.is_dir:
                 yield from self._names(found.path)
             else:
                 yield found.path
+
+    def _list(self, folder: str) -> list[Any]:
+        with self._speaking():
+            return list(self._repository.list_artifacts(folder or None))
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """Raise ServerError for what a store answers, or for none; each kind has exceptions of its own."""
+        try:
+            yield
+        except Exception as error:
+            said = str(error).partition("\n")[0]
+            raise ServerError(f"{self.uri}: the object store could not be used: {said}") from error
 
 
 def _copied(path: Path, copy: Path) -> bool:

@@ -36,7 +36,7 @@ def own_service(place: Place, secrets: Secrets) -> tuple[Service, Database]:
         "database",
         postgres.command(place, port),
         {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
-        lambda: postgres.is_ready(place),
+        lambda: postgres.is_ready(place, port),
         place.logs / "postgresql.log",
         account=postgres.own_account(),
         stop_signal=postgres.FAST,

@@ -3,10 +3,12 @@
 import importlib.util
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ FAST = signal.SIGINT
 SUPERUSER = "postgres"
 """Nobody can log in as this one."""
 
+PORTS = range(15000, 32000)
+"""Below what Linux and macOS give to outgoing connections, above what is usual for servers."""
+
 LOGINS = f"host {DATABASE} {DATABASE} 127.0.0.1/32 scram-sha-256\n"
 """Who may log in, from where, with what; PostgreSQL refuses everybody else."""
 
@@ -34,9 +39,10 @@ def make(place: Place, password: str) -> None:
     """
     if place.database.exists():
         return
-    unfinished = place.database.with_suffix(".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(mode=0o700)
+    for left in place.folder.glob("postgresql.unfinished-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    # Each attempt has a folder of its own: an initdb may outlive a start that was killed, for a second.
+    unfinished = Path(tempfile.mkdtemp(prefix="postgresql.unfinished-", dir=place.folder))
     account = own_account()
     if account:
         shutil.chown(unfinished, account, account)
@@ -55,10 +61,14 @@ def command(place: Place, port: int) -> list[str]:
     return [str(program(place, "postgres")), "-D", str(place.database), *words]
 
 
-def is_ready(place: Place) -> bool:
-    """Tell whether PostgreSQL says of itself that it takes connections."""
+def is_ready(place: Place, port: int) -> bool:
+    """Tell whether PostgreSQL says of itself that it takes connections at this port.
+
+    One that was killed has left such a file too, with the port that it had.
+    """
     try:
-        return place.database.joinpath("postmaster.pid").read_text().splitlines()[7].strip() == "ready"
+        lines = place.database.joinpath("postmaster.pid").read_text().splitlines()
+        return (lines[3], lines[7].strip()) == (str(port), "ready")
     except (OSError, IndexError):
         return False
 
@@ -94,7 +104,7 @@ def own_account() -> str | None:
         except (OSError, subprocess.CalledProcessError) as error:
             raise ServerError(
                 f"PostgreSQL does not run as root, and its account {ACCOUNT} could not be made "
-                f"({getattr(error, 'stderr', '') or error}); start the server as another user"
+                f"({_last_line(getattr(error, 'stderr', '') or str(error))}); start the server as another user"
             ) from error
     return ACCOUNT
 
@@ -127,11 +137,18 @@ def program(place: Place, name: str) -> Path:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a port of the loopback that was free a moment ago. Raises ServerError if there is none.
+
+    It is none that the system gives to outgoing connections, so that it is still free after a crash.
+    """
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ServerError(f"expected a free port from {PORTS.start} to {PORTS.stop - 1} for the database, found none")
 
 
 def _may_run(path: Path, account: str) -> bool:

@@ -23,6 +23,10 @@ STEADY = 60.0
 """Seconds after which a process that was started again counts as recovered."""
 
 
+GATE = 'read -r _ && exec "$@" </dev/null'
+"""Waits for the word to start; where that never comes, since we have died, nothing is started."""
+
+
 @dataclass
 class Service:
     """One process, its log and how to end it."""
@@ -54,10 +58,10 @@ class Service:
             {"user": self.account, "group": self.account, "extra_groups": []} if self.account else {}
         )
         self.process = subprocess.Popen(
-            self.command,
+            ["sh", "-c", GATE, "sh", *self.command],
             env=dict(self.environment),
             cwd="/" if self.account else self.log.parent,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -67,6 +71,9 @@ class Service:
         )
         self._dog = watchdog([-self.process.pid])  # the whole group
         self._dog.__enter__()
+        assert self.process.stdin
+        with suppress(BrokenPipeError), self.process.stdin as gate:  # killed already: noticed like every other end
+            gate.write("\n")
         self._started = time.monotonic()
         threading.Thread(target=self._keep_log, args=(self.process,), daemon=True).start()
 

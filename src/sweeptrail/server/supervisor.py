@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from sweeptrail.errors import ServerError
+from sweeptrail.errors import ServerError, UsageError
 from sweeptrail.locks import locked
 from sweeptrail.server import archive, postgres, tracker
 from sweeptrail.server.cluster import Database, own_service
@@ -139,9 +139,11 @@ def start_in_background(place: Place, words: list[str], patience: float = 2 * PA
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
     limit = time.monotonic() + patience
-    while not (place.is_running and read_json(place.running).get("pid") == process.pid):
+    # In this order: to look whether somebody holds the lock takes it for a moment, in which the server could not.
+    while not (read_json(place.running).get("pid") == process.pid and place.is_running):
         if process.poll() is not None:
-            raise ServerError(_without_prefix(said) or "the server ended at once")
+            kind = UsageError if process.returncode == UsageError.exit_code else ServerError
+            raise kind(_without_prefix(said) or f"the server ended at once; see {said}")
         if time.monotonic() > limit:
             process.terminate()
             raise ServerError(f"the server did not answer within {patience:.0f} s; see {place.logs}")

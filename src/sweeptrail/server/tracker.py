@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from sweeptrail.errors import UsageError
 from sweeptrail.server.place import ADMIN, Kept, Place, Secrets
 
+MODEL_SOURCES = r"\A(runs|models|mlflow-artifacts):/[^/]"
+"""Where a registered model may come from: MLflow reads any other place, such as a bucket, with the server's rights."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -98,6 +101,7 @@ def environment(place: Place, address: Address, secrets: Secrets, kept: Kept, da
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.flask_secret_key,
         "MLFLOW_CRYPTO_KEK_PASSPHRASE": secrets.kek_passphrase,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": MODEL_SOURCES,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "20",
         "PYTHONUNBUFFERED": "1",

@@ -54,7 +54,10 @@ def remove(place: Place, name: str) -> None:
 def change_password(place: Place, name: str, password: str = "") -> str:
     """Give an account another password, and return it."""
     password = password or secrets.token_urlsafe(16)
-    _ask(place, "PATCH", "2.0/mlflow/users/update-password", json={"username": name, "password": password})
+    content = {"username": name, "password": password}
+    if name == ADMIN:  # as whom we ask, and one's own is changed only with the present one
+        content["current_password"] = place.secrets().admin_password
+    _ask(place, "PATCH", "2.0/mlflow/users/update-password", json=content)
     if name == ADMIN:
         place.with_admin_password(password)
     return password
@@ -72,6 +75,7 @@ def set_permission(place: Place, name: str, permission: str, *, experiment: str 
         found = _ask(place, "GET", "2.0/mlflow/experiments/get-by-name", params={"experiment_name": experiment})
         _grant(place, name, "experiment", found["experiment"]["experiment_id"], permission)
     elif model:
+        _ask(place, "GET", "2.0/mlflow/registered-models/get", params={"name": model})  # MLflow's grant does not look
         _grant(place, name, "registered_model", model, permission)
     else:
         set_everything(place, name, permission)
