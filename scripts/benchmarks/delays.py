@@ -20,6 +20,13 @@ START_TIMEOUT = 120
 @contextmanager
 def late_server(folder: Path, delay: float) -> Iterator[str]:
     """Yield the URI of a real MLflow server, its data in a folder, behind a proxy that delays each reply."""
+    with plain_server(folder) as port, delayed(port, delay) as late_port:
+        yield f"http://127.0.0.1:{late_port}"
+
+
+@contextmanager
+def plain_server(folder: Path) -> Iterator[int]:
+    """Yield the port of MLflow's own server, on SQLite and with one worker, its data in a folder."""
     port = free_port()
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
@@ -31,8 +38,7 @@ def late_server(folder: Path, delay: float) -> Iterator[str]:
                 check(process, folder)
                 raise CommandError(f"MLflow's server did not answer within {START_TIMEOUT} s")
             time.sleep(0.2)
-        with delayed(port, delay) as late_port:
-            yield f"http://127.0.0.1:{late_port}"
+        yield port
 
 
 @contextmanager

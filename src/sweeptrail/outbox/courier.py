@@ -5,12 +5,12 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property
-from itertools import groupby, takewhile
+from functools import cached_property, partial
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sweeptrail.errors import BusyError, DeliveryError, RefusedError
 from sweeptrail.locks import locked
@@ -18,6 +18,7 @@ from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import IDENTITY_TAG
 from sweeptrail.outbox.links import Where, resolve
 from sweeptrail.outbox.mailbox import Mailbox
+from sweeptrail.outbox.rounds import LOGGED, Files, Record, Told, batches, replaceable, rounds
 from sweeptrail.tracking import without_credentials
 
 if TYPE_CHECKING:
@@ -26,18 +27,16 @@ if TYPE_CHECKING:
 LOCK = "courier.lock"
 """Held for the time of one delivery, so that two couriers do not create the same run."""
 
-BATCHED = ("metrics", "params", "tags")
-"""Kinds of records that share a request with their neighbours."""
-
 UPLOAD_INTERVAL = 10.0
 """Seconds at least between two uploads of a file that is still growing."""
 
-
-LAST = ("note", "version")
-"""What is delivered one after the other when the rest is: a note links to all runs, a version competes with others."""
-
 CONNECTIONS = 4
-"""How many journals are delivered at a time to a server; a database is told one thing after the other."""
+"""How many journals are delivered at a time to a server, and how many files of each; a database is told one by one."""
+
+REQUESTS = 6
+"""How many records are told at a time, a closing by two requests; MLflow's client warns from ten connections on."""
+
+Answer = TypeVar("Answer")
 
 
 class Courier:
@@ -45,14 +44,16 @@ class Courier:
 
     def __init__(self, uri: str, folder: Path) -> None:
         self.uri = uri
-        self.refusals: list[str] = []
-        """What the server will never accept, and why; the journal keeps it all the same."""
         self.folder = folder
         self._boxes: dict[Path, Mailbox] = {}
         self._runs: dict[str, Mailbox] = {}
         self._unanswered: set[str] = set()
+        self._refused: dict[tuple[Path, int, str], str] = {}
         self._uploaded: dict[Path, float] = {}
         """When each growing file was last uploaded, by time.monotonic()."""
+        self._unconfirmed: dict[Path, Files] = {}
+        """Of each journal the files that were uploaded in a round which then broke off."""
+        self._slots = threading.BoundedSemaphore(REQUESTS)
         self._is_new_sweep = False
         self.answered = float("inf")
         """When the server last accepted something, by time.monotonic; infinite until MLflow is loaded, tables made."""
@@ -66,6 +67,11 @@ class Courier:
         self.answered = time.monotonic()
         return server
 
+    @property
+    def refusals(self) -> list[str]:
+        """What the server will never accept, and why; the journal keeps it all the same."""
+        return [self._refused[record] for record in sorted(self._refused)]
+
     def where(self, identity: str) -> Where | None:
         """Return where a run is on the server, if it is there."""
         if identity not in self._runs:  # on a restart its opening was delivered long ago
@@ -76,42 +82,55 @@ class Courier:
         return Where(found.experiment_id, found.run_id) if found and found.run_id else None
 
     def deliver(self) -> int:
-        """Deliver whatever waits, the sweep's own journal first; return the number of records.
+        """Deliver whatever waits; return the number of records.
 
-        Raises DeliveryError when the server does not answer; what it had accepted stays delivered.
+        Raises DeliveryError when the server does not answer; what it had confirmed stays delivered.
         Raises BusyError while another courier delivers the same folder.
         """
-        delivered = 0
         with locked(self.folder / LOCK) as was_free:
             if not was_free:
                 raise BusyError(f"another process is delivering {self.folder}")
             path = self.folder / journal.FILE_NAME
-            size = path.stat().st_size if path.exists() else 0  # what it says later may be of runs not listed here
+            own_end = path.stat().st_size if path.exists() else 0  # what it says later may be of runs not listed here
             boxes = list(self._waiting_boxes())
-            if boxes and boxes[0].run_id is None:  # the sweep's own, from which the others learn their parent's id
-                delivered += self._empty(boxes[0], LAST)
-            delivered += self._side_by_side([box for box in boxes if box.has_more()])
-            for box in boxes:
-                if box.has_more():
-                    delivered += self._empty(box, up_to=size if box.path == path else None)
-        return delivered
+            ends = {box.path: box.path.stat().st_size for box in boxes} | {path: own_end}
+            return sum(sum(self._side_by_side(tasks)) for tasks in self._stages(boxes, ends))
 
-    def _side_by_side(self, boxes: list[Mailbox]) -> int:
-        """Deliver several journals up to LAST; over the network at the same time, since each answer is late."""
-        waiting, delivered, errors = deque(boxes), [0], list[BaseException]()
+    def _stages(self, boxes: list[Mailbox], ends: Mapping[Path, int]) -> Iterator[list[Callable[[], int]]]:
+        """Yield what is delivered side by side, each stage when the one before is over.
+
+        The sweep's own run is there before the others, and they before a note links to them. It is closed when
+        they are, beside the versions, which come one after the other because they compete.
+        """
+        own = [box for box in boxes if box.path.parent == self.folder]
+        runs = [box for box in boxes if box.path.parent != self.folder]
+
+        def deliveries(boxes: list[Mailbox], is_due: Callable[[str], bool]) -> list[Callable[[], int]]:
+            waiting = [box for box in boxes if box.offset < ends[box.path]]
+            return [partial(self._empty, box, ends[box.path], is_due) for box in waiting]
+
+        for group in (own, runs):
+            yield deliveries([box for box in group if not box.run_id], lambda kind: kind == "opened")
+        yield deliveries(own, lambda kind: kind != "closed") + deliveries(runs, lambda kind: kind != "version")
+        versions = deliveries(runs, lambda kind: True)
+        yield [*deliveries(own, lambda kind: True), lambda: sum(deliver() for deliver in versions)]
+
+    def _side_by_side(self, tasks: list[Callable[[], Answer]]) -> list[Answer]:
+        """Return what the tasks return; over the network they run at the same time, since each answer is late."""
+        waiting, answers, errors = deque(tasks), list[Answer](), list[BaseException]()
 
         def work() -> None:
             with suppress(IndexError):  # nothing waits any more
                 while not errors:
-                    box = waiting.popleft()
+                    task = waiting.popleft()
                     try:
-                        delivered.append(self._empty(box, LAST))
+                        answers.append(task())
                     except BaseException as error:
                         errors.append(error)
 
-        # Daemons, unlike those of a pool: a request that hangs must not keep the process from ending.
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(CONNECTIONS, len(boxes)))]
-        if boxes and self.server.is_remote:
+        if len(tasks) > 1 and self.server.is_remote:
+            # Daemons, unlike those of a pool: a request that hangs must not keep the process from ending.
+            threads = [threading.Thread(target=work, daemon=True) for _ in tasks[:CONNECTIONS]]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -120,7 +139,7 @@ class Courier:
             work()
         if errors:
             raise errors[0]
-        return sum(delivered)
+        return answers
 
     def waiting(self) -> int:
         """Return how many records are not delivered yet, without asking the server."""
@@ -133,119 +152,135 @@ class Courier:
                 self._boxes[path] = Mailbox(path, self.uri)
             if (box := self._boxes.get(path)) and box.refresh():
                 self._is_new_sweep = False  # another courier was here, and may have created runs
+                self._unconfirmed.pop(path, None)
             if (box := self._boxes.get(path)) and box.has_more():
                 yield box
 
-    def _empty(self, box: Mailbox, before: Collection[str] = (), up_to: int | None = None) -> int:
-        """Deliver what waits, but nothing from the first record of certain kinds on, or beyond an offset."""
+    def _empty(self, box: Mailbox, end: int, is_due: Callable[[str], bool]) -> int:
+        """Deliver what waits up to an offset, round by round as long as the kind of the next is due."""
+        records = [(entry, offset) for entry, offset in box.read() if offset <= end]
+        due = list(takewhile(lambda told: is_due(told[0][0]["kind"]), rounds(records)))
+        last = {replaceable(entry): offset for told in due for entry, offset in told}
+        if not due:
+            return 0
         try:
-            return self._deliver_box(box, before, up_to)
+            for told in due:
+                self._deliver_round(box, [record for record in told if self._is_needed(box, record, last)])
+                box.offset = told[-1][1]
         finally:
             box.save()
+        return sum(map(len, due))
 
-    def _deliver_box(self, box: Mailbox, before: Collection[str], up_to: int | None) -> int:
-        records = [
-            (entry, offset)
-            for entry, offset in takewhile(lambda record: record[0]["kind"] not in before, box.read())
-            if up_to is None or offset <= up_to
-        ]
-        for batched, group in groupby(self._needed(box, records), lambda record: record[0]["kind"] in BATCHED):
-            if batched:
-                batch = list(group)
-                self._try_batch(box, [entry for entry, _ in batch])
-                self._advance(box, batch[-1][1])
-            else:
-                for entry, offset in group:
-                    self._try(box, entry)
-                    self._advance(box, offset)
-        for _, offset in records[-1:]:  # which may not have been needed
-            self._advance(box, offset)
-        return len(records)
-
-    def _needed(self, box: Mailbox, records: list[tuple[journal.Entry, int]]) -> Iterator[tuple[journal.Entry, int]]:
+    def _is_needed(self, box: Mailbox, record: Record, last: Mapping[tuple[str, ...], int]) -> bool:
         """Leave out what a later record replaces, and files that were uploaded a moment ago and still grow."""
-        last = {_replaceable(entry): offset for entry, offset in records}
-        for entry, offset in records:
-            is_early = entry.get("growing") and self._was_just_uploaded(box.path.parent / entry["path"])
-            replaceable = _replaceable(entry)
-            if not replaceable or (last[replaceable] == offset and not is_early):
-                yield entry, offset
+        entry, offset = record
+        is_early = entry.get("growing") and self._was_just_uploaded(box.path.parent / entry["path"])
+        return not (replaced := replaceable(entry)) or (last[replaced] == offset and not is_early)
 
     def _was_just_uploaded(self, path: Path) -> bool:
         return time.monotonic() - self._uploaded.get(path, float("-inf")) < UPLOAD_INTERVAL
 
-    def _advance(self, box: Mailbox, offset: int) -> None:
-        box.offset = offset
-        self.answered = time.monotonic()
+    def _deliver_round(self, box: Mailbox, records: list[Record]) -> None:
+        """Tell a run of these records, its files beside the rest, and see that it has got them."""
+        told = Told(files=self._unconfirmed.setdefault(box.path, {}))
+        files = [record for record in records if record[0]["kind"] == "artifact" and not told.has_file(record)]
+        others = [record for record in records if record[0]["kind"] != "artifact"]
+        uploads = [partial(self._try, box, record, partial(self._upload, box, told, record)) for record in files]
+        self._side_by_side([partial(self._tell, box, told, others), *uploads])
+        del self._unconfirmed[box.path]  # what the server does not show now is sent again
+        checks = [partial(self.server.confirm_files, _run_id(box), folder, told.sizes(folder)) for folder in told.files]
+        if told.has_facts:
+            checks.append(partial(self.server.confirm, _run_id(box), told))
+        confirmation = ({"kind": "confirmation"}, box.offset)
+        self._side_by_side([partial(self._try, box, confirmation, check) for check in checks])
 
-    def _try_batch(self, box: Mailbox, batch: list[journal.Entry]) -> None:
-        """Send a batch; when something in it is refused, send its entries one by one."""
-        try:
-            self._log(box, batch)
-        except RefusedError:
-            for entry in batch:
-                self._try(box, entry)
+    def _tell(self, box: Mailbox, told: Told, records: list[Record]) -> None:
+        """Tell what is no file, one request after the other, so that a later tag replaces an earlier one."""
+        for batch in batches(record for record in records if record[0]["kind"] in LOGGED):
+            try:
+                with self._slots:
+                    self._log(box, told, [entry for entry, _ in batch])
+                self.answered = time.monotonic()
+            except RefusedError:
+                for record in batch:
+                    self._try(box, record, partial(self._log, box, told, [record[0]]))
+        for record in records:
+            if record[0]["kind"] not in LOGGED:
+                self._try(box, record, partial(self._carry_out, box, told, record[0]))
 
-    def _try(self, box: Mailbox, entry: journal.Entry) -> None:
+    def _try(self, box: Mailbox, record: Record, action: Callable[[], None]) -> None:
+        """Do what a record asks for; that the server will never accept it is noted, and ends the matter."""
+        entry, offset = record
         try:
-            self._carry_out(box, entry)
+            with self._slots:
+                action()
         except RefusedError as error:
             if entry["kind"] == "opened":  # without its run everything else would be refused as well: that waits
                 raise DeliveryError(str(error)) from error
-            self.refusals.append(f"{entry['kind']} of {box.path.parent.name}: {error}")
+            self._refused[box.path, offset, entry["kind"]] = f"{entry['kind']} of {box.path.parent.name}: {error}"
+        self.answered = time.monotonic()
 
-    def _carry_out(self, box: Mailbox, entry: journal.Entry) -> None:
+    def _carry_out(self, box: Mailbox, told: Told, entry: journal.Entry) -> None:
         match entry["kind"]:
             case "opened":
                 self._open(box, entry)
-            case "artifact":
-                self._upload(box, entry)
-            case "link":
-                where = self.where(entry["identity"])
-                tags = {entry["tag"]: where.run_id if where else ""}
-                self.server.log(_run_id(box), metrics=[], params={}, tags=tags)
             case "version":
                 self.server.register(_run_id(box), _run_id(self._parent(entry["parent"])), entry)
-            case "note":
-                text = resolve(entry["text"], Where(box.experiment_id, _run_id(box)), self.where)
-                self.server.log(_run_id(box), metrics=[], params={}, tags={"mlflow.note.content": text})
             case "dataset":
                 self.server.add_dataset(_run_id(box), entry)
+                told.datasets.append(entry)
             case "closed":
-                if box.may_have_twin and self.server.is_remote:
-                    self.server.remove_twins(_run_id(box))
-                self.server.close(_run_id(box), entry["status"], entry["time"])
-            case kind if kind in BATCHED:
-                self._log(box, [entry])
+                close = partial(self.server.close, _run_id(box), entry["status"], entry["time"])
+                remove_twins = partial(self.server.remove_twins, _run_id(box))
+                has_twins = box.may_have_twin and self.server.is_remote
+                self._side_by_side([close, remove_twins] if has_twins else [close])
             case kind:
                 raise RefusedError(f"no record of the kind {kind!r} is known to this version")
 
-    def _upload(self, box: Mailbox, entry: journal.Entry) -> None:
+    def _log(self, box: Mailbox, told: Told, batch: list[journal.Entry]) -> None:
+        """Tell what fits into one request."""
+        metrics = [
+            (name, value, entry["time"], entry["step"])
+            for entry in batch
+            if entry["kind"] == "metrics"
+            for name, value in entry["values"].items()
+        ]
+        params = {
+            name: value
+            for entry in batch
+            if entry["kind"] == "params"
+            for name, value in entry["values"].items()
+            if name not in box.existing_params
+        }
+        tags = {name: value for entry in batch for name, value in self._tags(box, entry).items()}
+        self.server.log(_run_id(box), metrics=metrics, params=params, tags=tags)
+        told.add_facts([(name, time, step) for name, _, time, step in metrics], params, tags)
+
+    def _tags(self, box: Mailbox, entry: journal.Entry) -> Mapping[str, str]:
+        values: Mapping[str, str] = {}
+        match entry["kind"]:
+            case "tags":
+                values = entry["values"]
+            case "link":
+                where = self.where(entry["identity"])
+                values = {entry["tag"]: where.run_id if where else ""}
+            case "note":
+                text = resolve(entry["text"], Where(box.experiment_id, _run_id(box)), self.where)
+                values = {"mlflow.note.content": text}
+        return values
+
+    def _upload(self, box: Mailbox, told: Told, record: Record) -> None:
+        entry, _ = record
         path = box.path.parent / entry["path"]
         if not entry.get("growing"):
-            self.server.upload(_run_id(box), path, entry["to"])
+            told.add_file(record, self.server.upload(_run_id(box), path, entry["to"]))
             return
         # A copy: a file that grew during the request would be longer than the request has said. Where there is
         # no file any more, or no room for a copy, the upload at the end of the run must do.
         with suppress(OSError), tempfile.TemporaryDirectory(prefix="sweeptrail-") as folder:
-            self.server.upload(_run_id(box), shutil.copyfile(path, Path(folder, path.name)), entry["to"])
+            copy = shutil.copyfile(path, Path(folder, path.name))
+            told.add_file(record, self.server.upload(_run_id(box), copy, entry["to"]))
             self._uploaded[path] = time.monotonic()
-
-    def _log(self, box: Mailbox, batch: list[journal.Entry]) -> None:
-        params = {
-            name: value for entry in batch if entry["kind"] == "params" for name, value in entry["values"].items()
-        }
-        self.server.log(
-            _run_id(box),
-            metrics=[
-                (name, value, entry["time"], entry["step"])
-                for entry in batch
-                if entry["kind"] == "metrics"
-                for name, value in sorted(entry["values"].items(), key=_importance)
-            ],
-            params={name: value for name, value in params.items() if name not in box.existing_params},
-            tags={name: value for entry in batch if entry["kind"] == "tags" for name, value in entry["values"].items()},
-        )
 
     def _open(self, box: Mailbox, entry: journal.Entry) -> None:
         """Make the run exist and be RUNNING: one that is known, one to adopt, one found again, or a new one."""
@@ -276,7 +311,9 @@ class Courier:
             self._is_new_sweep = IDENTITY_TAG not in run.data.tags
         box.existing_params = frozenset(run.data.params)
         tags = {name: value for name, value in entry["tags"].items() if name not in run.data.tags}
-        self.server.log(run.info.run_id, metrics=[], params={}, tags={**tags, IDENTITY_TAG: entry["identity"]})
+        tags[IDENTITY_TAG] = entry["identity"]
+        self.server.log(run.info.run_id, metrics=[], params={}, tags=tags)
+        self.server.confirm(run.info.run_id, Told(tags=tags))
         box.experiment_id, box.run_id = run.info.experiment_id, run.info.run_id
 
     def _find_or_create(
@@ -301,21 +338,6 @@ class Courier:
             path = self.folder / journal.FILE_NAME
             self._runs[identity] = self._boxes.setdefault(path, Mailbox(path, self.uri))
         return self._runs[identity]
-
-
-def _importance(metric: tuple[str, float]) -> int:
-    """Return the rank of a metric: MLflow's comparison of runs begins with the one that was logged first."""
-    return {"validation_accuracy": 0, "accuracy": 1}.get(metric[0], 2)
-
-
-def _replaceable(entry: journal.Entry) -> tuple[str, ...]:
-    """Return what a later record of the same would replace: a file by its path and folder, or the note."""
-    match entry["kind"]:
-        case "artifact":
-            return (entry["path"], entry["to"])
-        case "note":
-            return ("note",)
-    return ()
 
 
 def _run_id(box: Mailbox) -> str:

@@ -25,6 +25,7 @@ from sweeptrail.errors import RefusedError
 from sweeptrail.outbox import registry
 from sweeptrail.outbox.database import make_database
 from sweeptrail.outbox.entries import IDENTITY_TAG
+from sweeptrail.outbox.rounds import Told
 from sweeptrail.outbox.speaking import REFUSALS, answering
 
 # Python would look for garbage in all that MLflow has loaded before it ends, which takes 0.7 s.
@@ -32,9 +33,6 @@ atexit.register(gc.freeze)
 
 PAGE = 2000
 """How many runs to ask for at once: 7 MB; MLflow answers up to 50,000, and to a full page one more request is due."""
-
-METRICS, PARAMS, TAGS = 1000, 100, 100
-"""What one log_batch may hold (MLflow's REST API, "Request Limits"): so many of each, 1,000 in all."""
 
 
 class TrackingServer:
@@ -44,6 +42,8 @@ class TrackingServer:
         self.uri = uri
         self.is_remote = uri.startswith("http")
         self._files: dict[str, ArtifactRepository] = {}
+        self._artifact_uris: dict[str, str] = {}
+        """Where the artifacts of each run are, as far as an answer has told it."""
         # The store says for each start that it creates or upgrades its tables; nobody here asked.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         with answering(self.uri):
@@ -78,7 +78,7 @@ class TrackingServer:
         """Return what the server knows of a run."""
         with answering(self.uri):
             run = self._client.get_run(run_id)
-            _given(run.info.run_id)
+            self._artifact_uris[_given(run.info.run_id)] = run.info.artifact_uri or ""
         return run
 
     def children(self, parent: Run) -> list[Run]:
@@ -107,7 +107,9 @@ class TrackingServer:
         """Create a run that began at this time, in milliseconds, and return its id."""
         with answering(self.uri):
             run = self._client.create_run(experiment_id, start_time=time, tags=dict(tags), run_name=name)
-            return _given(run.info.run_id)
+            run_id = _given(run.info.run_id)
+            self._artifact_uris[run_id] = run.info.artifact_uri or ""
+            return run_id
 
     def log(
         self,
@@ -117,27 +119,44 @@ class TrackingServer:
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        """Log any number of metrics (name, value, time in milliseconds, step), params and tags of a run."""
+        """Tell a run what one request may hold; a metric is its name, value, time in milliseconds, and step."""
         measured = [Metric(*metric) for metric in metrics]
         given = [Param(name, value) for name, value in params.items()]
         tagged = [RunTag(name, value) for name, value in tags.items()]
         with answering(self.uri):
-            while measured or given or tagged:
-                room = METRICS - len(given[:PARAMS]) - len(tagged[:TAGS])
-                self._log_batch(run_id, measured[:room], given[:PARAMS], tagged[:TAGS])
-                measured, given, tagged = measured[room:], given[PARAMS:], tagged[TAGS:]
+            self._client.log_batch(run_id, measured, given, tagged)
 
-    def upload(self, run_id: str, path: Path, to: str) -> None:
-        """Store a file among the artifacts of a run, in the folder `to`."""
+    def upload(self, run_id: str, path: Path, to: str) -> int:
+        """Store a file among the artifacts of a run, in the folder `to`; return its size."""
         if not path.is_file():
             raise RefusedError(f"{path}: the file is gone")
         size = path.stat().st_size
         with answering(self.uri):
-            files = self._files_of(run_id)
-            files.log_artifact(str(path), to or None)  # type: ignore[no-untyped-call]  # MLflow has no types for it
-            if self.is_remote:
-                stored = {Path(item.path).name: item.file_size for item in files.list_artifacts(to or None)}
-                _expect(stored.get(path.name, -1) in (size, None))  # None: a store that does not tell sizes
+            self._files_of(run_id).log_artifact(str(path), to or None)  # type: ignore[no-untyped-call]  # MLflow has no types for it
+        return size
+
+    def confirm(self, run_id: str, told: Told) -> None:
+        """Raise DeliveryError if a run does not show what it was told."""
+        if not self.is_remote:
+            return
+        with answering(self.uri, refusals=()):  # whether the run is gone shows when it is told again
+            run = self._client.get_run(run_id)
+            _expect(run.info.run_id == run_id and _has(run, told))
+            latest = {(metric.key, metric.timestamp, metric.step) for metric in run.data.to_proto().metrics}
+            for name, time, step in told.metrics:
+                if (name, time, step) not in latest:  # a run shows the last one of a name
+                    history = self._client.get_metric_history(run_id, name)
+                    _expect(any((item.timestamp, item.step) == (time, step) for item in history))
+
+    def confirm_files(self, run_id: str, folder: str, sizes: Mapping[str, int]) -> None:
+        """Raise DeliveryError if a folder of a run's artifacts does not hold these files in these sizes."""
+        if not self.is_remote:
+            return
+        with answering(self.uri):
+            found = self._files_of(run_id).list_artifacts(folder or None)
+            stored = {Path(item.path).name: item.file_size for item in found}
+            # None: a store that does not tell sizes
+            _expect(all(stored.get(name, -1) in (size, None) for name, size in sizes.items()))
 
     def files(self, run: Run, folder: str) -> dict[str, int | None]:
         """Return the size of each file in a folder of a run's artifacts; None where the store does not tell it."""
@@ -169,23 +188,15 @@ class TrackingServer:
         MLflow's client would ask each time, and remember an empty answer for as long as the process lives.
         """
         if run_id not in self._files:
-            run = self._client.get_run(run_id)
-            self._files[run_id] = get_artifact_repository(_given(run.info.artifact_uri), self.uri)
+            uri = self._artifact_uris.get(run_id) or self._client.get_run(run_id).info.artifact_uri
+            self._files[run_id] = get_artifact_repository(_given(uri), self.uri)
         return self._files[run_id]
 
     def add_dataset(self, run_id: str, entry: Mapping[str, Any]) -> None:
-        """Say which data a run used."""
-        dataset = Dataset(
-            name=entry["name"],
-            digest=entry["digest"],
-            source_type="local",
-            source=json.dumps({"uri": entry["source"]}),
-            profile=json.dumps(entry["profile"]),
-        )
+        """Tell which data a run used."""
         with answering(self.uri):
             context = [InputTag("mlflow.data.context", "training")]
-            self._client.log_inputs(run_id, [DatasetInput(dataset, context)])
-            self._confirm(run_id, lambda run: dataset in _datasets(run))
+            self._client.log_inputs(run_id, [DatasetInput(_dataset(entry), context)])
 
     def reopen(self, run_id: str) -> None:
         """Say that a run goes on."""
@@ -213,17 +224,6 @@ class TrackingServer:
                 if twin.info.run_id != run_id and twin.info.lifecycle_stage == "active" and is_empty:
                     self._client.delete_run(twin.info.run_id)
 
-    def _log_batch(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
-        """Log a batch; of its metrics, which are taken all or none, the last stands for the others."""
-        self._client.log_batch(run_id, metrics, params, tags)
-        if not self.is_remote:
-            return
-        for metric in metrics[-1:]:
-            history = self._client.get_metric_history(run_id, metric.key)
-            _expect(any((item.step, item.timestamp) == (metric.step, metric.timestamp) for item in history))
-        if params or tags:
-            self._confirm(run_id, lambda run: _has(run, params, tags))
-
     def _carrying(self, experiment_id: str, identity: str, view: int) -> list[Run]:
         return list(self._client.search_runs([experiment_id], f"tags.`{IDENTITY_TAG}` = '{identity}'", view))
 
@@ -233,14 +233,21 @@ class TrackingServer:
             _expect(run.info.run_id == run_id and shows(run))
 
 
-def _has(run: Run, params: list[Param], tags: list[RunTag]) -> bool:
-    """Tell whether a run has these; MLflow cuts values that are too long for it."""
-    tagged = all(run.data.tags.get(tag.key, "")[:1000] == tag.value[:1000] for tag in tags)
-    return tagged and all(param.key in run.data.params for param in params)
+def _has(run: Run, told: Told) -> bool:
+    """Tell whether a run has these params, tags and datasets; MLflow cuts values that are too long for it."""
+    tagged = all(run.data.tags.get(name, "")[:1000] == value[:1000] for name, value in told.tags.items())
+    used = [found.dataset for found in run.inputs.dataset_inputs] if run.inputs else []
+    return tagged and told.params <= run.data.params.keys() and all(_dataset(entry) in used for entry in told.datasets)
 
 
-def _datasets(run: Run) -> list[Dataset]:
-    return [found.dataset for found in run.inputs.dataset_inputs] if run.inputs else []
+def _dataset(entry: Mapping[str, Any]) -> Dataset:
+    return Dataset(
+        name=entry["name"],
+        digest=entry["digest"],
+        source_type="local",
+        source=json.dumps({"uri": entry["source"]}),
+        profile=json.dumps(entry["profile"]),
+    )
 
 
 def _expect(told: bool) -> None:

@@ -31,7 +31,8 @@ def answering(uri: str, refusals: Collection[int] = REFUSALS) -> Iterator[None]:
         with _settings:
             yield
     except Exception as error:
-        kind = RefusedError if _status(error) in refusals else DeliveryError
+        is_refused = _status(error) in refusals and not _is_trouble_of_the_database(error)
+        kind = RefusedError if is_refused else DeliveryError
         raise kind(f"{without_credentials(uri)}: {root_cause(error)}") from error
 
 
@@ -71,6 +72,11 @@ def _status(error: Exception) -> int | None:
     if isinstance(error, HTTPError) and error.response is not None:  # of an artifact store
         return error.response.status_code
     return None
+
+
+def _is_trouble_of_the_database(error: Exception) -> bool:
+    """Tell whether the database failed, and not what it was told: MLflow answers 400 to most that SQLAlchemy raises."""
+    return "sqlalche.me" in str(error) and "DataError" not in str(error)
 
 
 def root_cause(error: BaseException) -> str:

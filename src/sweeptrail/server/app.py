@@ -17,6 +17,9 @@ from sweeptrail.server.guard import close_ways_out, guarded
 OPEN_REQUESTS = 5
 """Seconds that requests have to end when the server is asked to."""
 
+KEPT_CONNECTION = 75
+"""Seconds that a connection is kept for another request: longer than an epoch takes, or nginx keeps one."""
+
 RUNS = 100_000
 """Of how many runs to remember the experiment: 30 MB."""
 
@@ -44,7 +47,13 @@ def main() -> None:
     origins = tuple(os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(","))
     application = guarded(app, origins)
     uvicorn.run(
-        application, host=host, port=int(port), access_log=False, timeout_graceful_shutdown=OPEN_REQUESTS, workers=1
+        application,
+        host=host,
+        port=int(port),
+        access_log=False,
+        timeout_graceful_shutdown=OPEN_REQUESTS,
+        timeout_keep_alive=KEPT_CONNECTION,
+        workers=1,
     )
 
 

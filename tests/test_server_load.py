@@ -1,0 +1,222 @@
+"""Several people sweep at once on one team server, whose database, processes and disk fail under them."""
+
+import base64
+import json
+import os
+import resource
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg2  # type: ignore[import-untyped]  # has no types
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from sweeptrail.errors import DeliveryError
+from sweeptrail.outbox.courier import Courier
+from tests.commands import environment, start
+from tests.server import process_group
+from tests.small_sweep import assert_arrived, wait_for, write_sweep
+from tests.team_server import TeamServer, team_server
+from tests.test_outages_processes import UNHURRIED
+
+pytestmark = pytest.mark.xdist_group("server_load")
+
+CLIENTS, RUNS, EPOCHS = 6, 4, 2
+EXPERIMENT = "faults"
+
+SETTINGS = {
+    "lr": "0.01",
+    "batch_size": "50,100",
+    "epochs": str(EPOCHS),
+    "train_samples": "200",
+    "validation_samples": "200",
+    "engine": "serial",
+    "network": "unhurried:Unhurried",
+    "report": "false",
+    "register": "none",
+    "experiment": EXPERIMENT,
+}
+COLUMNS = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "epoch_duration": "epoch duration",
+    "run_duration": "run duration",
+    "validation_loss": "validation_loss",
+    "validation_accuracy": "validation_accuracy",
+}
+"""For each metric its column in the table that a sweep leaves on disk."""
+
+
+@pytest.fixture(scope="module")
+def team() -> Iterator[TeamServer]:
+    """A server with an account for this process, which is no administrator."""
+    with team_server() as server, pytest.MonkeyPatch.context() as here:
+        for name, value in login(*server.add_user("ada")).items():
+            here.setenv(name, value)
+        yield server
+
+
+def login(name: str, password: str) -> dict[str, str]:
+    return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+
+
+def test_sweeps_of_six_people_survive_a_killed_database_and_a_killed_server(team: TeamServer, tmp_path: Path) -> None:
+    folders = [tmp_path / f"client-{number}" for number in range(CLIENTS)]
+    bob = login(*team.add_user("bob"))
+    ada = {name: os.environ[name] for name in bob}
+    logins = [(ada, bob)[number % 2] for number in range(CLIENTS)]
+    with ExitStack() as clients:
+        processes = []
+        for folder, who in zip(folders, logins, strict=True):
+            folder.mkdir()
+            (folder / "unhurried.py").write_text(UNHURRIED)
+            (folder / "hold").touch()
+            env = environment(MLFLOW_TRACKING_URI=team.uri, **who)
+            processes.append(clients.enter_context(process_group(*sweep(), cwd=folder, env=env)))
+        wait_for(lambda: len(runs_of(team)) > CLIENTS)
+        for service in ("database", "tracking server"):
+            kill(team, service)
+        for folder in folders:
+            (folder / "hold").unlink()
+        ended = [(*process.communicate(timeout=240), process.returncode) for process in processes]
+    assert all(code in (0, 3) for _, _, code in ended), ended
+    assert any("does not answer" in errors for _, errors, _ in ended), "nobody has noticed anything"
+    assert not [errors for _, errors, _ in ended if "refused" in errors]
+    for folder, who, (_, _, code) in zip(folders, logins, ended, strict=True):
+        if code == 3:
+            synced = start(sys.executable, "-m", "sweeptrail", "sync", cwd=folder, **who)
+            assert synced.returncode == 0, synced.stderr
+    assert_all_arrived(team, folders)
+
+
+def sweep() -> list[str]:
+    options = [word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", value)]
+    return [sys.executable, "-m", "sweeptrail", "sweep", *options]
+
+
+def kill(team: TeamServer, service: str) -> None:
+    """Kill a process of the server's, and wait until another has its place and answers."""
+    before = team.state()["services"][service]
+    os.kill(before["pid"], signal.SIGKILL)
+    wait_for(lambda: team.state()["services"][service]["restarts"] == before["restarts"] + 1)
+    wait_for(lambda: answers(team))
+
+
+def answers(team: TeamServer) -> bool:
+    """Tell whether the server finds something in its database."""
+    request = urllib.request.Request(f"{team.uri}/api/2.0/mlflow/experiments/get?experiment_id=0")
+    request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(team.admin).encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def runs_of(team: TeamServer) -> list[Run]:
+    client = MlflowClient(team.uri)
+    found = client.get_experiment_by_name(EXPERIMENT)
+    return list(client.search_runs([found.experiment_id])) if found else []
+
+
+def assert_all_arrived(team: TeamServer, folders: list[Path]) -> None:
+    """Assert that the server holds every row of the tables on disk once, and nothing else."""
+    client, runs = MlflowClient(team.uri), runs_of(team)
+    parents = {run.data.tags["sweeptrail.folder"]: run for run in runs if "mlflow.parentRunId" not in run.data.tags}
+    assert len(runs) == CLIENTS * (1 + RUNS)
+    assert len(parents) == CLIENTS
+    assert Counter(run.info.status for run in runs) == {"FINISHED": len(runs)}
+    for folder in folders:
+        [results] = folder.glob("runs/*/results.json")
+        parent = parents[str(results.parent)]
+        children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        assert len(children) == RUNS
+        rows = json.loads(results.read_text())
+        assert len(rows) == RUNS * EPOCHS
+        stored = team.folder / "artifacts" / parent.info.experiment_id / parent.info.run_id / "artifacts"
+        assert (stored / "results.json").read_bytes() == results.read_bytes()
+        for child in children:
+            own = [row for row in rows if row["run"] == int(child.data.tags["sweeptrail.run"])]
+            for metric, column in COLUMNS.items():
+                history = client.get_metric_history(child.info.run_id, metric)
+                assert [(one.step, one.value) for one in history] == [(row["epoch"], row[column]) for row in own]
+
+
+def test_a_full_artifact_disk_delays_delivery_and_loses_nothing(team: TeamServer, tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    write_sweep(folder)
+    with full_disk(team):
+        courier = waiting_courier(team, folder)
+    wait_for(lambda: has_delivered(courier))
+    assert courier.refusals == []
+    assert_arrived(team.uri, team.folder / "artifacts", folder)
+
+
+@contextmanager
+def full_disk(team: TeamServer) -> Iterator[None]:
+    """Let MLflow write no file of more than a kilobyte, as if the disk were full."""
+    server = psutil.Process(team.state()["services"]["tracking server"]["pid"])
+    soft, hard = server.rlimit(resource.RLIMIT_FSIZE)
+    server.rlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        server.rlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_database_out_of_connections_delays_delivery_and_loses_nothing(team: TeamServer, tmp_path: Path) -> None:
+    folder = tmp_path / "connections"
+    write_sweep(folder)
+    with no_connections(team):
+        courier = waiting_courier(team, folder)
+    wait_for(lambda: has_delivered(courier))
+    assert courier.refusals == []
+    assert_arrived(team.uri, team.folder / "artifacts", folder)
+
+
+@contextmanager
+def no_connections(team: TeamServer) -> Iterator[None]:
+    """Take all connections that PostgreSQL has to give, MLflow's own among them."""
+    password = json.loads((team.folder / "secrets.json").read_text())["database_password"]
+    with ExitStack() as taken:
+        pids: list[int] = []
+        while True:
+            try:
+                connection = psycopg2.connect(team.state()["database_url"], password=password)
+            except psycopg2.OperationalError as error:
+                assert "too many" in str(error) or "remaining connection slots" in str(error)  # noqa: PT017
+                break
+            taken.enter_context(closing(connection))
+            pids.append(connection.info.backend_pid)
+            with connection.cursor() as cursor:
+                others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s AND pid <> ALL(%s)"
+                cursor.execute(others, ["mlflow", pids])
+        yield
+
+
+def waiting_courier(team: TeamServer, folder: Path) -> Courier:
+    """Return a courier that has tried to deliver a folder twice, in vain."""
+    courier = Courier(team.uri, folder)
+    for _ in range(2):
+        assert not has_delivered(courier)
+    assert courier.refusals == []
+    assert courier.waiting() > 0
+    return courier
+
+
+def has_delivered(courier: Courier) -> bool:
+    """Try once; a connection that was kept may have been closed meanwhile, and the next attempt makes another."""
+    try:
+        courier.deliver()
+    except DeliveryError as error:
+        print(error)
+        return False
+    return courier.waiting() == 0
