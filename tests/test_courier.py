@@ -529,3 +529,21 @@ def test_a_database_that_fails_is_told_again_and_data_that_it_never_takes_are_no
 ) -> None:
     with pytest.raises(expected), answering("http://127.0.0.1:1"):
         raise MlflowException(message, BAD_REQUEST)
+
+
+def test_taking_the_same_again_and_again_while_a_file_fails_is_no_sign_of_life(tmp_path: Path) -> None:
+    parent = write_parent(tmp_path / "sweep")
+    write_end(tmp_path / "sweep", parent)
+    courier, server = distant(tmp_path)
+
+    def fail(*_: Any) -> int:
+        raise DeliveryError("the store is away")
+
+    server.upload = fail  # type: ignore[method-assign]  # a store that is away while the server answers
+    with pytest.raises(DeliveryError):
+        courier.deliver()
+    answered = courier.answered
+    with pytest.raises(DeliveryError):
+        courier.deliver()
+    assert courier.answered == answered
+    assert server.num_logs >= 2

@@ -53,6 +53,8 @@ class Courier:
         """When each growing file was last uploaded, by time.monotonic()."""
         self._unconfirmed: dict[Path, Files] = {}
         """Of each journal the files that were uploaded in a round which then broke off."""
+        self._taken: dict[Path, set[int]] = {}
+        """Of each journal the offsets of the records that the server has taken in the round that is not over."""
         self._slots = threading.BoundedSemaphore(REQUESTS)
         self._is_new_sweep = False
         self.answered = float("inf")
@@ -167,6 +169,7 @@ class Courier:
             for told in due:
                 self._deliver_round(box, [record for record in told if self._is_needed(box, record, last)])
                 box.offset = told[-1][1]
+                self._taken.pop(box.path, None)
         finally:
             box.save()
         return sum(map(len, due))
@@ -200,7 +203,7 @@ class Courier:
             try:
                 with self._slots:
                     self._log(box, told, [entry for entry, _ in batch])
-                self.answered = time.monotonic()
+                self._note_life(box, *(offset for _, offset in batch))
             except RefusedError:
                 for record in batch:
                     self._try(box, record, partial(self._log, box, told, [record[0]]))
@@ -218,7 +221,17 @@ class Courier:
             if entry["kind"] == "opened":  # without its run everything else would be refused as well: that waits
                 raise DeliveryError(str(error)) from error
             self._refused[box.path, offset, entry["kind"]] = f"{entry['kind']} of {box.path.parent.name}: {error}"
-        self.answered = time.monotonic()
+        self._note_life(box, offset)
+
+    def _note_life(self, box: Mailbox, *offsets: int) -> None:
+        """Note that the server lives when it has taken what it had not before.
+
+        A server may take one record of a round again and again, and fail at another for ever.
+        """
+        taken = self._taken.setdefault(box.path, set())
+        if not taken.issuperset(offsets):
+            taken.update(offsets)
+            self.answered = time.monotonic()
 
     def _carry_out(self, box: Mailbox, told: Told, entry: journal.Entry) -> None:
         match entry["kind"]:

@@ -1,6 +1,7 @@
 """Where the server's database is, started for as long as it is needed."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from sweeptrail.server.services import Service
 
 PATIENCE = 60.0
 """Seconds that PostgreSQL has to answer, also when it has to recover from a crash."""
+
+
+LEAVING = 10.0
+"""Seconds that one which was killed has to be gone."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,24 @@ def own_service(place: Place, secrets: Secrets) -> tuple[Service, Database]:
     return service, Database(own_database_url(port), {"PGPASSWORD": secrets.database_password})
 
 
+def start(service: Service) -> None:
+    """Start PostgreSQL and wait until it answers. Raises ServerError if it does not.
+
+    One that was killed a moment ago, with whoever looked after it, may not be gone yet.
+    """
+    limit = time.monotonic() + LEAVING
+    while True:
+        try:
+            service.start()
+            service.wait_until_ready(PATIENCE)
+            return
+        except ServerError as error:
+            if "another postmaster" not in str(error) or time.monotonic() > limit:
+                raise
+            service.stop()
+            time.sleep(0.5)
+
+
 @contextmanager
 def database(place: Place) -> Iterator[Database]:
     """Yield the database of a server, running or not; ours is started and ended when the server is not running."""
@@ -57,8 +80,7 @@ def database(place: Place) -> Iterator[Database]:
         if was_free:
             service, found = own_service(place, secrets)
             try:
-                service.start()
-                service.wait_until_ready(PATIENCE)
+                start(service)
                 yield found
             finally:
                 service.stop()

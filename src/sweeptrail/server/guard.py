@@ -71,6 +71,7 @@ def close_ways_out(auth: Any, application: Any) -> None:
     from mlflow.server import handlers
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
+    _hand_out_no_addresses(handlers)
     _keep_artifacts_together(handlers._get_tracking_store())
     _delete_no_links(LocalArtifactRepository)
     _let_readers_create_nothing(auth)
@@ -78,6 +79,17 @@ def close_ways_out(auth: Any, application: Any) -> None:
     hooks.insert(0, _refuse_what_is_no_object)  # before MLflow's own, which fail on it
     auth.app.register_error_handler(OSError, _impossible_name)
     application.add_exception_handler(OSError, _impossible_name_asgi)
+
+
+def _hand_out_no_addresses(handlers: Any) -> None:
+    """Send nobody to the object store, which clients may not be able to reach: MLflow would, for large files."""
+    for name in ("MultipartUploadMixin", "MultipartDownloadMixin", "PresignedUploadMixin"):
+        assert getattr(handlers, name)  # another version may call it otherwise
+        setattr(handlers, name, _Nothing)
+
+
+class _Nothing:
+    """What no store is able to do."""
 
 
 def _keep_artifacts_together(store: Any) -> None:

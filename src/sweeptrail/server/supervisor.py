@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sweeptrail.errors import ServerError, UsageError
 from sweeptrail.locks import locked
-from sweeptrail.server import archive, postgres, tracker
+from sweeptrail.server import archive, cluster, postgres, tracker
 from sweeptrail.server.cluster import Database, own_service
 from sweeptrail.server.place import Kept, Place, Secrets, read_json, write_whole
 from sweeptrail.server.services import Service
@@ -60,8 +60,7 @@ def _start(place: Place, address: Address, kept: Kept, services: list[Service], 
     else:
         service, database = own_service(place, secrets)
         services.append(service)
-        service.start()
-        service.wait_until_ready(PATIENCE)
+        cluster.start(service)
     _upgrade(place, database, say)
     server = Service(
         "tracking server",
@@ -90,15 +89,17 @@ def _upgrade(place: Place, database: Database, say: Say) -> None:
     before = read_json(place.served).get("mlflow", "")
     if before == version("mlflow") or postgres.is_empty(place, database.url, database.environment):
         return
-    file = place.backups / f"before-mlflow-{version('mlflow')}-{time.strftime('%Y-%m-%d_%H-%M-%S')}.tar"
+    file = place.backups / f"before-mlflow-{version('mlflow')}.tar"
     say(f"the tables are those of MLflow {before or 'unknown'}; upgrading them, with a backup first: {file}")
-    archive.write(place, file, database)
+    if not file.exists():  # else an upgrade that failed has left it, and nothing was written since
+        archive.write(place, file, database)
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", database.for_mlflow]
     environment = {**os.environ, **database.environment, "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]
         raise ServerError(f"the tables could not be upgraded: {last}; they are as they were in {file}")
+    os.replace(file, file.with_stem(f"{file.stem}-{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
 
 
 def write_state(place: Place, address: Address, database: Database, services: list[Service]) -> None:
