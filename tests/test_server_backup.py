@@ -33,7 +33,7 @@ from tests.team_server import TeamServer, processes, server_folder, team_server
 
 pytestmark = pytest.mark.xdist_group("server-backup")
 
-SWEEP = ["--train-samples", "2000", "--validation-samples", "200", "--batch-size", "50", "--epochs", "4"]
+SWEEP = ["--train-samples", "2000", "--validation-samples", "200", "--batch-size", "50", "--epochs", "12"]
 SWEEP += ["--workers", "1", "--report", "false", "--register", "none"]
 
 
@@ -75,6 +75,7 @@ def client(server: TeamServer, account: tuple[str, str]) -> Iterator[MlflowClien
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_USERNAME", account[0])
         patch.setenv("MLFLOW_TRACKING_PASSWORD", account[1])
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else an error takes minutes
         yield MlflowClient(server.uri)
 
 
@@ -353,6 +354,12 @@ print(before, head)
 REVISION = "SELECT version_num FROM alembic_version"
 
 
+OLDER_EXPERIMENT = """
+INSERT INTO experiments (name, artifact_location, lifecycle_stage, creation_time, last_update_time)
+VALUES ('older', 'mlflow-artifacts:/older', 'active', 1, 1)
+"""
+
+
 def test_an_upgrade_of_mlflow_is_done_with_a_backup_first() -> None:
     with server_folder() as folder, server_folder() as again:
         place = Place(folder)
@@ -362,7 +369,7 @@ def test_an_upgrade_of_mlflow_is_done_with_a_backup_first() -> None:
         write_whole(place.served, {"mlflow": "3.0.0"})
         with database(place) as found:
             old, new = make_older_tables(found)
-            query(place, found, "INSERT INTO experiments (name, lifecycle_stage) VALUES ('older', 'active')")
+            query(place, found, OLDER_EXPERIMENT)
         server = TeamServer(folder)
         server.start()
         assert "the tables are those of MLflow 3.0.0; upgrading them" in (folder / "logs" / "server.log").read_text()
