@@ -539,7 +539,7 @@ def test_taking_the_same_again_and_again_while_a_file_fails_is_no_sign_of_life(t
     def fail(*_: Any) -> int:
         raise DeliveryError("the store is away")
 
-    server.upload = fail  # type: ignore[method-assign]  # a store that is away while the server answers
+    server.upload = fail  # type: ignore[assignment,method-assign]  # a store that is away while the server answers
     with pytest.raises(DeliveryError):
         courier.deliver()
     answered = courier.answered
