@@ -64,6 +64,7 @@ def run(name: str, work: Work, jobs: Sequence[Job]) -> list[RunResult]:
 
 def drive(name: str, folder: str) -> None:
     """Carry out two runs that hang, as the driver of a process of its own."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts with &
     for _ in ENGINES[name].make().run(works.hang_after_the_first, works.jobs(3, Path(folder))):
         pass
 
