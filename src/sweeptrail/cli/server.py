@@ -171,7 +171,9 @@ def logs(folder: Path | None, lines: int) -> None:
     """
     from sweeptrail.server.place import Place
 
-    for path in sorted(Place.named(folder).logs.glob("*.log")):
+    place = Place.named(folder)
+    place.kept()  # raises an error where no server was ever started
+    for path in sorted(place.logs.glob("*.log")):
         click.echo(f"==> {path} <==")
         for line in path.read_text(errors="replace").splitlines()[-lines:]:
             click.echo(line)
@@ -273,6 +275,8 @@ def set_permission(folder: Path | None, name: str, permission: str, experiment: 
     from sweeptrail.server import users
     from sweeptrail.server.place import Place
 
+    if experiment and model:
+        raise UsageError("--experiment, --model: expected one of them, got both; write the command twice")
     users.set_permission(Place.named(folder), name, permission, experiment=experiment, model=model)
 
 

@@ -85,7 +85,4 @@ def database(place: Place) -> Iterator[Database]:
             finally:
                 service.stop()
             return
-    state = place.state()
-    if "database_url" not in state:
-        raise ServerError(f"{place.folder}: the server is just starting; try again in a moment")
-    yield Database(state["database_url"], {"PGPASSWORD": secrets.database_password})
+    yield Database(place.state()["database_url"], {"PGPASSWORD": secrets.database_password})

@@ -120,7 +120,7 @@ class Place:
         if not path.exists():
             write_whole(path, asdict(asked))
             return asked
-        kept = Kept(**json.loads(path.read_text()))
+        kept = self.kept()
         differs = [
             f"{name}: this server keeps its data in {of_kept or 'its own folder'}, asked for {of_asked}; "
             "leave the option out, or write another --folder"
@@ -135,8 +135,8 @@ class Place:
         return kept
 
     def kept(self) -> Kept:
-        """Return what the server was first started with."""
-        return Kept(**json.loads((self.folder / "kept.json").read_text()))
+        """Return what the server was first started with. Raises ServerError when no server was started here."""
+        return Kept(**self._read(self.folder / "kept.json"))
 
     @property
     def _secrets(self) -> Path:
@@ -144,14 +144,18 @@ class Place:
 
     def secrets(self) -> Secrets:
         """Return the passwords and keys. Raises ServerError when no server was started here."""
+        return Secrets(**self._read(self._secrets))
+
+    def _read(self, path: Path) -> dict[str, str]:
         try:
-            return Secrets(**json.loads(self._secrets.read_text()))
+            content: dict[str, str] = json.loads(path.read_text())
         except FileNotFoundError:
             raise ServerError(
                 f"{self.folder}: no server was started here; write --folder, or sweeptrail server start"
             ) from None
-        except (OSError, ValueError, TypeError) as error:
-            raise ServerError(f"{self._secrets}: cannot be read: {error}") from error
+        except (OSError, ValueError) as error:
+            raise ServerError(f"{path}: cannot be read: {error}") from error
+        return content
 
     def keep_secrets(self, kept: Secrets) -> None:
         write_whole(self._secrets, asdict(kept))

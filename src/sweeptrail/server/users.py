@@ -12,9 +12,6 @@ import requests
 from sweeptrail.errors import ServerError, UsageError
 from sweeptrail.server.place import ADMIN, Place
 
-PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "DENY")
-"""MLflow's own words: what a person may do with an experiment or a registered model."""
-
 EVERYTHING = ("experiment", "registered_model")
 """What a sweep makes and writes to, besides runs and versions, which belong to these."""
 
