@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from sweeptrail.data import FashionMnist
 from sweeptrail.engines import Work
 from sweeptrail.errors import Cancelled
+from sweeptrail.fashion_mnist.data import FashionMnist
 from sweeptrail.records import Job, RunResult
-from sweeptrail.settings import RunSettings
-from sweeptrail.sharing import Array, share
-from sweeptrail.space import make_run
+from sweeptrail.search.space import make_run
+from sweeptrail.sweeps.settings import RunSettings
+from sweeptrail.system.shared_arrays import Array, share
 
 
 def jobs(count: int, folder: Path = Path(), **settings: Any) -> list[Job]:

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sweeptrail import model
-from sweeptrail.networks import create
+from sweeptrail.fashion_mnist.networks import create
 from sweeptrail.outbox.journal import Entry
 from sweeptrail.records import Job
-from sweeptrail.settings import RunSettings
-from sweeptrail.space import Run, RunBuilder
+from sweeptrail.search.space import Run, RunBuilder
+from sweeptrail.sweeps.settings import RunSettings
+from sweeptrail.training import export as model
 
 NAME = "1_lr=0.01"
 

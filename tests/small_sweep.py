@@ -10,10 +10,10 @@ from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox import entries, journal
-from sweeptrail.outbox.courier import Courier
+from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.entries import IDENTITY_TAG
+from sweeptrail.outbox.run_journal import Outbox
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
-from sweeptrail.sinks.outbox import Outbox
 from tests.proxy import Proxy
 
 EPOCHS = 3

@@ -14,9 +14,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 from torchvision.transforms import ToTensor
 
-from sweeptrail.batches import Images, Loader, first_batch, split
-from sweeptrail.data import FashionMnist, load
 from sweeptrail.errors import DataError, SettingsError
+from sweeptrail.fashion_mnist.batches import Images, Loader, split
+from sweeptrail.fashion_mnist.data import FashionMnist, load
+from sweeptrail.training.sinks.first_batch import first_batch
 
 
 @cache

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sweeptrail.cli import main
-from sweeptrail.settings import PARSERS
+from sweeptrail.sweeps.settings import PARSERS
 
 BROKEN_NETWORK = """
 from torch import nn

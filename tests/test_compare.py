@@ -9,21 +9,22 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sweeptrail import results, upkeep
 from sweeptrail.cli import main
 from sweeptrail.cli.compare import compare
-from sweeptrail.compare import told_apart
-from sweeptrail.description import SETTINGS_TAG, Description
-from sweeptrail.entrants import ENTRANTS, as_json, entrants_in
-from sweeptrail.leaderboard import Entrant, make_leaderboard, rows
 from sweeptrail.outbox import entries, journal
-from sweeptrail.outbox.courier import Courier
-from sweeptrail.outbox.gather import gather
-from sweeptrail.outbox.server import PAGE
+from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.outbox.description import SETTINGS_TAG, Description
+from sweeptrail.outbox.run_journal import Outbox, append
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
-from sweeptrail.results import write_whole
-from sweeptrail.settings import Settings, as_text
-from sweeptrail.sinks.outbox import Outbox, append
+from sweeptrail.results import table as results_table
+from sweeptrail.results.compare import told_apart
+from sweeptrail.results.leaderboard import Entrant, make_leaderboard, rows
+from sweeptrail.results.runs_on_disk import ENTRANTS, as_json, entrants_in
+from sweeptrail.results.runs_on_server import gather
+from sweeptrail.sweeps import maintenance
+from sweeptrail.sweeps.settings import Settings, as_text
+from sweeptrail.system.files import write_whole
+from sweeptrail.tracking.client import PAGE
 from tests.commands import sweep
 from tests.proxy import proxy_before
 from tests.server import Server, mlflow_server
@@ -70,7 +71,7 @@ def write_sweep(folder: Path, uri: str, *, settings: dict[str, str] = SETTINGS, 
         write_run(folder, result)
     write_run(folder, ran(5), ends=False)
     if table is not None:
-        files = results.save(results.rows(ended[:table]), folder / "results")
+        files = results_table.save(results_table.rows(ended[:table]), folder / "results")
         for file in files:
             parent.append(entries.artifact(file.name))
     parent.close()
@@ -265,7 +266,7 @@ def test_a_real_sweep_is_compared_with_its_seeds_from_the_folder_and_from_the_da
     done = sweep(cwd=tmp_path, lr="0.01,0.001", batch_size="100", shuffle="true", seed="0,1", epochs="1")
     [folder] = (tmp_path / "runs").iterdir()
     assert done.returncode in (0, 3), done.stderr
-    upkeep.sync(folder, "")  # a busy machine may not have delivered everything by the end
+    maintenance.sync(folder, "")  # a busy machine may not have delivered everything by the end
     from_folder = run_command(tmp_path)
     assert from_folder.exit_code == 0, from_folder.output
     assert from_folder.stdout.count("  2  ") >= 2  # two seeds each

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console as RichConsole
 
 from sweeptrail.records import Epoch, RunResult, RunStart
-from sweeptrail.sinks.console import REFRESHES, SHOWN_ROWS, Console, summary
+from sweeptrail.training.sinks.console import REFRESHES, SHOWN_ROWS, Console, summary
 
 LONG_NAME = "3_lr=0.01,batch_size=100,shuffle=True"
 

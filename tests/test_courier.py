@@ -10,12 +10,12 @@ from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox import entries, journal
-from sweeptrail.outbox.background import BackgroundCourier
-from sweeptrail.outbox.courier import Courier
-from sweeptrail.outbox.mailbox import STATE_NAME
-from sweeptrail.outbox.server import TrackingServer
+from sweeptrail.outbox.delivery.background import BackgroundCourier
+from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.outbox.delivery.state import STATE_NAME
+from sweeptrail.outbox.run_journal import Outbox
 from sweeptrail.records import Epoch, RunResult, RunStart
-from sweeptrail.sinks.outbox import Outbox
+from sweeptrail.tracking.client import TrackingServer
 
 SWEEP = "c0ffee"
 
@@ -245,7 +245,7 @@ def test_an_event_file_that_was_uploaded_a_moment_ago_waits_for_the_end_of_its_r
 def test_an_event_file_is_uploaded_again_when_some_time_has_passed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeptrail.outbox.courier.UPLOAD_INTERVAL", 0.0)
+    monkeypatch.setattr("sweeptrail.outbox.delivery.courier.UPLOAD_INTERVAL", 0.0)
     run = GrowingRun(tmp_path)
     for step in (1, 2):
         run.epoch(step)

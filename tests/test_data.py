@@ -16,9 +16,9 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from sweeptrail import data
-from sweeptrail.data import FashionMnist, load
 from sweeptrail.errors import DataError
+from sweeptrail.fashion_mnist import data
+from sweeptrail.fashion_mnist.data import FashionMnist, load
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 SMALLEST = "t10k-labels-idx1-ubyte"

@@ -22,15 +22,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import sweeptrail.doctor.access
-from sweeptrail import data
 from sweeptrail.cli.doctor import doctor
-from sweeptrail.description import Description
 from sweeptrail.doctor import examine
 from sweeptrail.doctor.findings import Finding
 from sweeptrail.doctor.here import look_at_data, look_at_disk, look_at_records, room
 from sweeptrail.doctor.packages import look_at_packages
 from sweeptrail.doctor.tracking import look_at_tracking
-from sweeptrail.outbox.database import make_database
+from sweeptrail.fashion_mnist import data
+from sweeptrail.outbox.description import Description
+from sweeptrail.tracking.sqlite import make_database
 from tests.commands import environment, start
 from tests.server import READY_TIMEOUT, free_port, mlflow_server, process_group
 from tests.small_sweep import files_below, write_sweep

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from sweeptrail.engines import Engine, Work
-from sweeptrail.engines.forkserver import ForkServer
-from sweeptrail.engines.processes import Processes
-from sweeptrail.engines.ray import Ray, connect, import_ray
+from sweeptrail.engines.processes.engine import Processes
+from sweeptrail.engines.processes.forkserver import ForkServer
+from sweeptrail.engines.ray.engine import Ray, connect, import_ray
 from sweeptrail.engines.serial import Serial
 from sweeptrail.records import Job, RunResult
 from tests import engine_works as works

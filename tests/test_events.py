@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sweeptrail.errors import RefusedError, SettingsError
-from sweeptrail.outbox.events import Mirror
-from sweeptrail.outbox.server import TrackingServer
+from sweeptrail.results.tensorboard.mirror import Mirror
+from sweeptrail.tracking.client import TrackingServer
 from tests.event_files import EVENTS, files_below, open_run, steps_in, write_events
 
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from sweeptrail.outbox import journal
-from sweeptrail.results import write_whole
+from sweeptrail.system.files import write_whole
 from tests.commands import client, environment, family, start, sweep
 
 SETTINGS = {

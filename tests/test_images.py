@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sweeptrail.errors import UsageError
-from sweeptrail.images import read_images
+from sweeptrail.fashion_mnist.evaluation.pictures import read_images
 
 Bytes = NDArray[np.uint8]
 

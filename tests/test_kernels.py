@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sweeptrail.kernels import SMALLEST_BATCH, conv_relu_pool
-from sweeptrail.networks import Network
+from sweeptrail.fashion_mnist.kernels import SMALLEST_BATCH, conv_relu_pool
+from sweeptrail.fashion_mnist.networks import Network
 
 
 def plain(images: Tensor, conv: nn.Conv2d) -> Tensor:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from sweeptrail.leaderboard import Entrant, Place, csv_text, make_leaderboard, rows, verdict
 from sweeptrail.records import Epoch, RunResult, Status
+from sweeptrail.results.leaderboard import Entrant, Place, csv_text, make_leaderboard, rows, verdict
 
 
 def entrant(

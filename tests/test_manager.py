@@ -12,9 +12,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from sweeptrail.errors import StateError
-from sweeptrail.manager import RunManager
 from sweeptrail.records import Epoch, RunResult, RunStart
-from sweeptrail.space import RunBuilder
+from sweeptrail.search.space import RunBuilder
+from sweeptrail.training.manager import RunManager
 
 RUN = RunBuilder.get_runs({"lr": [0.1], "batch_size": [32]})[0]
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 import yaml
 
-from sweeptrail import pt2
-from sweeptrail.data import CLASS_NAMES
 from sweeptrail.errors import SweeptrailError, UsageError
-from sweeptrail.model import DATA
+from sweeptrail.fashion_mnist.data import CLASS_NAMES
 from sweeptrail.records import Job
+from sweeptrail.training import pt2
+from sweeptrail.training.export import DATA
 from tests.commands import environment, start
 from tests.exported import NAME, export, images, job, probabilities
 from tests.server import free_port, process_group

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sweeptrail.errors import SettingsError
-from sweeptrail.networks import BUILT_IN, Network, create
-from sweeptrail.settings import NETWORKS
+from sweeptrail.fashion_mnist.networks import BUILT_IN, Network, create
+from sweeptrail.sweeps.settings import NETWORKS
 
 
 class Article(nn.Module):

@@ -7,12 +7,12 @@ import pytest
 from markdown_it import MarkdownIt
 from mlflow import MlflowClient
 
-from sweeptrail.leaderboard import Entrant, make_leaderboard
-from sweeptrail.note import note
 from sweeptrail.outbox import entries, journal
-from sweeptrail.outbox.courier import Courier
-from sweeptrail.outbox.links import Where, resolve
+from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.records import Epoch, RunResult, Status
+from sweeptrail.results.leaderboard import Entrant, make_leaderboard
+from sweeptrail.results.markdown import note
+from sweeptrail.tracking.ui_links import Where, resolve
 from tests.small_sweep import write_run
 
 UI_LIMIT = 8000

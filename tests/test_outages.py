@@ -13,10 +13,11 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeptrail.errors import DeliveryError
-from sweeptrail.outbox import journal, speaking
-from sweeptrail.outbox.background import BackgroundCourier
-from sweeptrail.outbox.courier import Courier
+from sweeptrail.outbox import journal
+from sweeptrail.outbox.delivery.background import BackgroundCourier
+from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.entries import IDENTITY_TAG
+from sweeptrail.tracking import client_errors
 from tests.proxy import FAULTS, Proxy, proxy_before
 from tests.server import Server, mlflow_server
 from tests.small_sweep import (
@@ -51,7 +52,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a request that hangs cost one second, not ten."""
-    monkeypatch.setitem(speaking.SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setitem(client_errors.SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
 
 
 @pytest.mark.parametrize("mode", [*FAULTS, "flaky"])

@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
-from sweeptrail.locks import locked
-from sweeptrail.outbox.courier import Courier
+from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.system.locks import locked
 from tests.commands import ROOT, SMALL, environment, family, start
 from tests.proxy import Proxy, proxy_before
 from tests.server import Server, kill_group, mlflow_server, process_group

@@ -16,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from sweeptrail import __version__
-from sweeptrail.settings import PARSERS, Settings, parse
+from sweeptrail.sweeps.settings import PARSERS, Settings, parse
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sweeptrail.data import CLASS_NAMES
 from sweeptrail.errors import UsageError
-from sweeptrail.predict import BATCH, load, predict
+from sweeptrail.fashion_mnist.data import CLASS_NAMES
+from sweeptrail.fashion_mnist.evaluation.predict import BATCH, load, predict
 from sweeptrail.records import Job
 from tests.commands import start
 from tests.exported import export, images, job, probabilities

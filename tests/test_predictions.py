@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeptrail import predictions
 from sweeptrail.errors import SweeptrailError
-from sweeptrail.predictions import FILE_NAME, Predictions
+from sweeptrail.fashion_mnist.evaluation import predictions
+from sweeptrail.fashion_mnist.evaluation.predictions import FILE_NAME, Predictions
 
 
 def answers() -> Predictions:

@@ -11,18 +11,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sweeptrail.engines import processes
-from sweeptrail.engines.forkserver import ForkServer
-from sweeptrail.engines.processes import Processes, auto_workers, cost
+from sweeptrail.engines.processes import engine
+from sweeptrail.engines.processes.engine import Processes, auto_workers, cost
+from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.errors import SweeptrailError
-from sweeptrail.settings import RunSettings
+from sweeptrail.sweeps.settings import RunSettings
 from tests import engine_works as works
 
 SCRIPT = """
 import sys
 
-from sweeptrail.engines.forkserver import ForkServer
-from sweeptrail.engines.processes import Processes
+from sweeptrail.engines.processes.forkserver import ForkServer
+from sweeptrail.engines.processes import engine
+from sweeptrail.engines.processes.engine import Processes
 from tests import engine_works as works
 
 print("begun")
@@ -64,7 +65,7 @@ def test_fewer_training_samples_cost_less() -> None:
 def test_workers_are_as_many_as_the_cores_have_room_for(
     monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, jobs: int, workers: int
 ) -> None:
-    monkeypatch.setattr(processes, "available_cores", lambda: cores)
+    monkeypatch.setattr(engine, "available_cores", lambda: cores)
     assert auto_workers(works.jobs(jobs, threads=threads)) == workers
 
 

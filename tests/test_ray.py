@@ -13,14 +13,14 @@ import numpy as np
 import psutil
 import pytest
 
-from sweeptrail import remote
-from sweeptrail.engines.ray import Ray
+from sweeptrail.engines.ray import worker
+from sweeptrail.engines.ray.engine import Ray
 from sweeptrail.engines.serial import Serial
 from sweeptrail.errors import SweeptrailError, UsageError
+from sweeptrail.fashion_mnist.work import Training
 from sweeptrail.outbox import journal
 from sweeptrail.records import Job, RunResult
-from sweeptrail.sharing import share
-from sweeptrail.work import Training
+from sweeptrail.system.shared_arrays import share
 from tests import engine_works as works
 from tests.test_engines import end_shared_cluster, engine
 
@@ -84,7 +84,7 @@ def test_a_cluster_gets_our_code_and_the_needs_of_a_run_and_no_secret_in_writing
 
         resources = ray.get_runtime_context().get_assigned_resources()
         found = [path for path in sys.path if Path(path, "my_network.py").exists()]
-        return RunResult(job.index, job.name, {}, "FINISHED", metrics=resources, warnings=(remote.__file__, *found))
+        return RunResult(job.index, job.name, {}, "FINISHED", metrics=resources, warnings=(worker.__file__, *found))
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open-sesame")
     monkeypatch.chdir(tmp_path)

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from sweeptrail.cli import main
-from sweeptrail.settings import AXES, PARSERS, Settings, as_text
+from sweeptrail.sweeps.settings import AXES, PARSERS, Settings, as_text
 from tests.commands import ROOT
 
 TEXT = (ROOT / "README.md").read_text()

@@ -10,13 +10,13 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from sweeptrail.errors import DeliveryError, UsageError
-from sweeptrail.history import read_history
+from sweeptrail.fashion_mnist.evaluation.predict import load
 from sweeptrail.outbox import entries, journal
-from sweeptrail.outbox.courier import Courier
-from sweeptrail.outbox.mailbox import STATE_NAME
-from sweeptrail.predict import load
+from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.outbox.delivery.state import STATE_NAME
+from sweeptrail.outbox.history import read_history
+from sweeptrail.outbox.run_journal import Outbox, append
 from sweeptrail.records import Epoch, RunResult, RunStart
-from sweeptrail.sinks.outbox import Outbox, append
 from tests.exported import NAME, export, images, job, probabilities
 from tests.server import mlflow_server
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from sweeptrail import remote
 from sweeptrail.engines import Work
+from sweeptrail.engines.ray import worker
+from sweeptrail.engines.ray.worker import Answer, Home, Shared, home_of
+from sweeptrail.fashion_mnist.work import Training
 from sweeptrail.outbox import entries, journal
-from sweeptrail.outbox.courier import Courier
+from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.outbox.run_journal import append
 from sweeptrail.records import Job, RunResult
-from sweeptrail.remote import Answer, Home, Shared, home_of
-from sweeptrail.sinks.outbox import append
-from sweeptrail.work import Training
 from tests import engine_works as works
 from tests.server import mlflow_server
 
@@ -28,13 +28,13 @@ def elsewhere(tmp_path: Path, uri: str, **environment: str) -> Iterator[tuple[Ho
     opened = entries.opened("c0ffee", name="parent", time=1.0, tags={}, experiment={"name": "cluster"})
     append(folder / journal.FILE_NAME, opened)
     with home_of(folder, uri, environment) as home:
-        (folder / remote.TOKEN_NAME).write_text("of another machine")
+        (folder / worker.TOKEN_NAME).write_text("of another machine")
         yield home, works.training_jobs(1, folder)[0]
 
 
-def carried_out(home: Home, job: Job, files: remote.Files | None = None, work: Work | None = None) -> Answer:
+def carried_out(home: Home, job: Job, files: worker.Files | None = None, work: Work | None = None) -> Answer:
     shared = Shared(work or Training(works.small_data()), home)
-    answer: Answer = pickle.loads(remote.answer(home.token, shared, pickle.dumps((job, files or {}))))
+    answer: Answer = pickle.loads(worker.answer(home.token, shared, pickle.dumps((job, files or {}))))
     return answer
 
 
@@ -49,7 +49,7 @@ def test_a_worker_elsewhere_reports_its_run_to_the_server_and_brings_its_folder_
         assert runs["run 1"].info.status == "FINISHED"
         assert runs["run 1"].data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
         assert len(client.get_metric_history(runs["run 1"].info.run_id, "loss")) == 2
-        remote.write_files(Path(job.folder), answer.files)
+        worker.write_files(Path(job.folder), answer.files)
         assert Courier(server.uri, tmp_path / "sweep").waiting() == 0
     assert {"checkpoint.pt", journal.FILE_NAME} <= set(answer.files)
 
@@ -57,10 +57,10 @@ def test_a_worker_elsewhere_reports_its_run_to_the_server_and_brings_its_folder_
 def test_what_a_worker_elsewhere_cannot_deliver_is_delivered_by_the_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "DELIVERY_TIMEOUT", 0.1)
+    monkeypatch.setattr(worker, "DELIVERY_TIMEOUT", 0.1)
     with elsewhere(tmp_path, "http://127.0.0.1:9") as (home, job):
         answer = carried_out(home, job)
-    remote.write_files(Path(job.folder), answer.files)
+    worker.write_files(Path(job.folder), answer.files)
     store = f"sqlite:///{tmp_path}/mlflow.db"
     Courier(store, tmp_path / "sweep").deliver()
     client = MlflowClient(store)
@@ -75,7 +75,7 @@ def test_what_a_worker_elsewhere_cannot_deliver_is_delivered_by_the_driver(
 def test_a_run_that_had_begun_goes_on_elsewhere_after_its_last_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "DELIVERY_TIMEOUT", 0.1)
+    monkeypatch.setattr(worker, "DELIVERY_TIMEOUT", 0.1)
     with elsewhere(tmp_path, "http://127.0.0.1:9") as (home, job):
         first = carried_out(home, replace(job, settings=replace(job.settings, epochs=1)))
         second = carried_out(home, job, first.files)

@@ -12,14 +12,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sweeptrail import report
-from sweeptrail.data import FashionMnist
 from sweeptrail.errors import SweeptrailError
-from sweeptrail.leaderboard import Entrant, Leaderboard, make_leaderboard
-from sweeptrail.predictions import Predictions
+from sweeptrail.fashion_mnist.data import FashionMnist
+from sweeptrail.fashion_mnist.evaluation.predictions import Predictions
 from sweeptrail.records import Epoch, RunResult
-from sweeptrail.report import facts, tables
-from sweeptrail.report.theme import DARK, LIGHT, inline_svg
+from sweeptrail.results import report
+from sweeptrail.results.leaderboard import Entrant, Leaderboard, make_leaderboard
+from sweeptrail.results.report import facts, tables
+from sweeptrail.results.report.theme import DARK, LIGHT, inline_svg
 
 SECTIONS = ["summary", "ranking", "curves", "coordinates", "effects", "confusion", "classes", "mistakes"]
 PLOTS = ["learning_curves", "parallel_coordinates", "effects", "confusion_matrix", "class_accuracy", "mistakes"]

@@ -8,7 +8,8 @@ import pytest
 
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.records import Epoch, RunResult
-from sweeptrail.results import rows, save, write_whole
+from sweeptrail.results.table import rows, save
+from sweeptrail.system.files import write_whole
 
 
 def result(index: int, epochs: int = 2) -> RunResult:

@@ -12,9 +12,9 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from sweeptrail.errors import DeliveryError, RefusedError
 from sweeptrail.outbox import entries, journal
-from sweeptrail.outbox.courier import Courier
-from sweeptrail.outbox.rounds import LIMITS, Told, batches
-from sweeptrail.outbox.speaking import answering
+from sweeptrail.outbox.delivery.batching import LIMITS, Told, batches
+from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.tracking.client_errors import answering
 from tests.test_courier import SWEEP, Counting, children, run_id, store, write_parent, write_run
 
 

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
-from sweeptrail.outbox.courier import Courier
+from sweeptrail.outbox.delivery.courier import Courier
 from tests.commands import environment, start
 from tests.server import process_group
 from tests.small_sweep import assert_arrived, wait_for, write_sweep

@@ -3,7 +3,7 @@
 import pytest
 
 from sweeptrail.errors import SettingsError
-from sweeptrail.settings import PARSERS, Settings, as_text, parse
+from sweeptrail.sweeps.settings import PARSERS, Settings, as_text, parse
 
 
 def test_the_defaults_are_the_article_s_grid() -> None:

@@ -4,10 +4,10 @@ import pickle
 import numpy as np
 import pytest
 
-from sweeptrail.engines.forkserver import ForkServer
-from sweeptrail.engines.processes import Processes
+from sweeptrail.engines.processes.engine import Processes
+from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.errors import SweeptrailError
-from sweeptrail.sharing import Array, _descriptors, pack, share, unpack
+from sweeptrail.system.shared_arrays import Array, _descriptors, pack, share, unpack
 from tests import engine_works as works
 
 ARRAYS = [

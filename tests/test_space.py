@@ -6,7 +6,7 @@ from collections import OrderedDict
 import pytest
 
 from sweeptrail.errors import SpaceError
-from sweeptrail.space import RunBuilder, run_name
+from sweeptrail.search.space import RunBuilder, run_name
 
 ARTICLE: OrderedDict[str, list[object]] = OrderedDict(lr=[0.01, 0.001], batch_size=[100, 1000], shuffle=[True, False])
 

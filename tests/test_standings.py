@@ -100,7 +100,10 @@ def test_a_network_that_cannot_be_exported_is_said_and_costs_nothing_else(tmp_pa
 
 
 def test_the_leaderboard_is_brought_up_to_date_while_the_sweep_goes_on(tmp_path: Path) -> None:
-    code = "import sys, sweeptrail.standings as s; s.INTERVAL = 0; from sweeptrail.cli import main; main(sys.argv[1:])"
+    code = (
+        "import sys, sweeptrail.results.parent_run as s; s.INTERVAL = 0; "
+        "from sweeptrail.cli import main; main(sys.argv[1:])"
+    )
     done = start(sys.executable, "-c", code, "sweep", *options(**{**SMALL, "epochs": "1"}), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     [path] = tmp_path.glob("runs/*/outbox.jsonl")

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sweeptrail.errors import DataError
-from sweeptrail.networks import Network
-from sweeptrail.settings import OPTIMIZERS
-from sweeptrail.steps import SLICE, evaluate, make_optimizer, slice_size, train_step
+from sweeptrail.fashion_mnist.networks import Network
+from sweeptrail.fashion_mnist.steps import SLICE, evaluate, make_optimizer, slice_size, train_step
+from sweeptrail.sweeps.settings import OPTIMIZERS
 
 
 class Linear(nn.Sequential):
@@ -149,8 +149,8 @@ def test_complex_parameters_can_be_optimized() -> None:
 def test_training_does_not_load_the_compiler() -> None:
     script = """
 import sys, torch
-from sweeptrail.networks import Network
-from sweeptrail.steps import make_optimizer, train_step
+from sweeptrail.fashion_mnist.networks import Network
+from sweeptrail.fashion_mnist.steps import make_optimizer, train_step
 for name in ("adam", "adamw", "sgd"):
     network = Network()
     optimizer = make_optimizer(name, network.parameters(), 0.1, 0)
@@ -164,7 +164,7 @@ sys.exit("torch._dynamo" in sys.modules)
 def test_freed_memory_is_kept_where_the_c_library_is_glibc() -> None:
     script = """
 import platform, resource, sys
-from sweeptrail.steps import keep_freed_memory
+from sweeptrail.fashion_mnist.steps import keep_freed_memory
 def pages_fetched():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):

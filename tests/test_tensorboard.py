@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from sweeptrail.records import Epoch, RunResult, RunStart
-from sweeptrail.sinks.tensorboard import TensorBoard, _histogram
+from sweeptrail.training.sinks.tensorboard import TensorBoard, _histogram
 
 EVERYTHING = dict.fromkeys(("scalars", "histograms", "images", "tensors"), 0)
 LOADER = [(torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0]))]

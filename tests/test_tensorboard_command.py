@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from sweeptrail import viewer
 from sweeptrail.errors import SettingsError
+from sweeptrail.results.tensorboard import program
 from tests.commands import environment, start, sweep
 from tests.event_files import EVENTS, files_below, open_run, write_events
 from tests.server import Server, mlflow_server, process_group
@@ -30,7 +30,7 @@ def test_a_sweep_on_this_machine_is_found_by_what_it_is_called(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = local_sweep(tmp_path / "runs")
-    assert viewer.find_source(which, Path("runs")) == viewer.Source(folder.name, folder, is_run=False)
+    assert program.find_source(which, Path("runs")) == program.Source(folder.name, folder, is_run=False)
 
 
 @pytest.mark.parametrize("which", ["child", "runs/2026-01-31_12-00-00/1_lr=0.1"])
@@ -39,7 +39,7 @@ def test_a_run_on_this_machine_is_found_by_its_id_and_its_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = local_sweep(tmp_path / "runs") / "1_lr=0.1"
-    assert viewer.find_source(which, Path("runs")) == viewer.Source("1_lr=0.1", folder, is_run=True)
+    assert program.find_source(which, Path("runs")) == program.Source("1_lr=0.1", folder, is_run=True)
 
 
 def local_sweep(runs_dir: Path) -> Path:
@@ -55,13 +55,13 @@ def local_sweep(runs_dir: Path) -> Path:
 
 def test_several_sources_are_shown_by_their_names_and_a_single_run_too(tmp_path: Path) -> None:
     runs = [write_events(tmp_path / sweep / "run" / EVENTS, 1).parent for sweep in ("a", "b")]
-    sources = [viewer.Source("run", run, is_run=True) for run in runs]
-    with viewer.one_folder(sources) as folder:
+    sources = [program.Source("run", run, is_run=True) for run in runs]
+    with program.one_folder(sources) as folder:
         assert {path.name: path.resolve() for path in folder.iterdir()} == {"run": runs[0], "run_2": runs[1]}
-    with viewer.one_folder(sources[:1]) as folder:
+    with program.one_folder(sources[:1]) as folder:
         assert [path.name for path in folder.iterdir()] == ["run"]
-    sweep = viewer.Source("a", tmp_path / "a", is_run=False)
-    with viewer.one_folder([sweep]) as folder:
+    sweep = program.Source("a", tmp_path / "a", is_run=False)
+    with program.one_folder([sweep]) as folder:
         assert folder == tmp_path / "a"
 
 
@@ -69,14 +69,14 @@ def test_a_port_that_is_taken_is_an_error_only_when_it_was_asked_for(monkeypatch
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=rf"^port: {port} of 127.0.0.1 cannot be used \(Address already in use"):
-            viewer.choose_port("127.0.0.1", port)
-        monkeypatch.setattr(viewer, "USUAL_PORT", port)
-        assert viewer.choose_port("127.0.0.1", None) not in (port, 0)
+            program.choose_port("127.0.0.1", port)
+        monkeypatch.setattr(program, "USUAL_PORT", port)
+        assert program.choose_port("127.0.0.1", None) not in (port, 0)
 
 
 def test_a_host_that_is_not_this_machine_is_an_error() -> None:
     with pytest.raises(SettingsError, match=r"^host: 192.0.2.1 cannot be used .*; write 127.0.0.1$"):
-        viewer.choose_port("192.0.2.1", None)
+        program.choose_port("192.0.2.1", None)
 
 
 COMMAND = (sys.executable, "-m", "sweeptrail", "tensorboard")

@@ -6,7 +6,7 @@ import mlflow
 import pytest
 
 from sweeptrail.errors import TrackingError
-from sweeptrail.tracking import Tracking, usable_uri, without_credentials
+from sweeptrail.tracking.uri import Tracking, usable_uri, without_credentials
 
 
 def test_with_nothing_configured_it_is_a_file_in_the_current_folder(

@@ -22,10 +22,10 @@ from scripts.benchmarks.arrived import arrived
 from scripts.benchmarks.figures import Bench
 from scripts.benchmarks.processes import CommandError, run, started
 from scripts.benchmarks.team import Person
-from sweeptrail import sweep
+from sweeptrail.fashion_mnist.work import Training
+from sweeptrail.outbox.run_journal import Outbox
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
-from sweeptrail.sinks.outbox import Outbox
-from sweeptrail.work import Training
+from sweeptrail.sweeps import run as sweep
 
 EXPERIMENT = "load"
 EPOCHS = 3

@@ -13,14 +13,15 @@ from typing import Any
 
 import psutil
 
-from sweeptrail import results, work
-from sweeptrail.engines.forkserver import ForkServer
-from sweeptrail.engines.processes import Processes
+from sweeptrail.engines.processes.engine import Processes
+from sweeptrail.engines.processes.forkserver import ForkServer
+from sweeptrail.fashion_mnist import work
 from sweeptrail.outbox import journal
+from sweeptrail.outbox.run_journal import Outbox
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
-from sweeptrail.settings import RunSettings
-from sweeptrail.sinks.outbox import Outbox
-from sweeptrail.space import make_run
+from sweeptrail.results import table
+from sweeptrail.search.space import make_run
+from sweeptrail.sweeps.settings import RunSettings
 
 INTERVAL = 0.02
 """Seconds between two looks at the memory of this process."""
@@ -108,7 +109,7 @@ def write_table(count: int) -> float:
     params = {"lr": 0.01, "batch_size": 100, "shuffle": True}
     found = [RunResult(index, f"run {index}", params, "FINISHED", _epochs(index)) for index in range(1, count + 1)]
     began = time.perf_counter()
-    results.save(results.rows(found), Path("results"))
+    table.save(table.rows(found), Path("results"))
     return time.perf_counter() - began
 
 
@@ -124,7 +125,7 @@ def main(what: str, count_text: str, data_dir: str) -> None:
     if what == "table":
         figures = {"seconds": write_table(count)}
     else:
-        importlib.import_module("sweeptrail.outbox.server")  # beforehand: loading MLflow would look like growth
+        importlib.import_module("sweeptrail.tracking.client")  # beforehand: loading MLflow would look like growth
         began, memory = time.time(), Memory()
         ended = sorted(whole_sweep(count, data_dir) if what == "sweep" else engine_alone(count))
         figures = {"seconds": time.time() - began, "growth": memory.growth(ended[count // 10 - 1])}

@@ -19,7 +19,7 @@ MB = 1e6
 TOGETHER = "all processes at a time"
 DATA = "data set in all processes"
 DATA_PATH = "/memfd:sweeptrail"
-"""The file in memory that holds the data set, see sweeptrail.sharing."""
+"""The file in memory that holds the data set, see sweeptrail.system.shared_arrays."""
 
 
 class Peaks:

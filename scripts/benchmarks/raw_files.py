@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeptrail import data
+from sweeptrail.fashion_mnist import data
 
 
 def write_raw_files(data_dir: str, folder: Path) -> None:

@@ -9,7 +9,7 @@ from scripts.benchmarks.figures import Bench, Line
 from scripts.benchmarks.processes import run, scratch
 from scripts.benchmarks.raw_files import write_raw_files
 from scripts.benchmarks.rounds import Comparison, Contender, Measured, in_turns, line, seconds_line
-from sweeptrail.engines.processes import available_cores
+from sweeptrail.engines.processes.engine import available_cores
 
 DELAY = 0.05
 """Seconds that each reply of the tracking server comes late."""
@@ -17,8 +17,8 @@ DELAY = 0.05
 POINTS = 100
 
 MAKE_DATABASE = """
-from sweeptrail.outbox.database import make_database
-from sweeptrail.tracking import usable_uri
+from sweeptrail.tracking.sqlite import make_database
+from sweeptrail.tracking.uri import usable_uri
 
 make_database(usable_uri("sqlite:///mlflow.db"))
 """

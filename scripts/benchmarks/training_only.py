@@ -7,8 +7,8 @@ import subprocess
 import sys
 from itertools import product
 
-from sweeptrail import data
-from sweeptrail.engines.processes import available_cores
+from sweeptrail.engines.processes.engine import available_cores
+from sweeptrail.fashion_mnist import data
 
 
 def main(data_dir: str, samples: str, epochs: str) -> None:
@@ -23,9 +23,9 @@ def train_part(data_dir: str, samples: int, epochs: int, part: int, count: int) 
     """Train every `count`-th combination; they are listed so that all parts take equally long."""
     import torch
 
-    from sweeptrail.batches import Loader, split
-    from sweeptrail.networks import Network
-    from sweeptrail.steps import keep_freed_memory, make_optimizer, train_step
+    from sweeptrail.fashion_mnist.batches import Loader, split
+    from sweeptrail.fashion_mnist.networks import Network
+    from sweeptrail.fashion_mnist.steps import keep_freed_memory, make_optimizer, train_step
 
     keep_freed_memory()
     torch.set_num_threads(1)

@@ -3,16 +3,16 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from sweeptrail.manager import RunManager
-    from sweeptrail.networks import Network
-    from sweeptrail.space import RunBuilder
+from sweeptrail.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from sweeptrail.fashion_mnist.networks import Network
+    from sweeptrail.search.space import RunBuilder
+    from sweeptrail.training.manager import RunManager
 
 __all__ = ["Network", "RunBuilder", "RunManager"]
 
-_HOMES = {"Network": "networks", "RunBuilder": "space", "RunManager": "manager"}
+_HOMES = {"Network": "fashion_mnist.networks", "RunBuilder": "search.space", "RunManager": "training.manager"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sweeptrail.settings import RunSettings
-from sweeptrail.space import Run
+from sweeptrail.search.space import Run
+from sweeptrail.sweeps.settings import RunSettings
 
 Value = bool | int | float | str
 Status = Literal["FINISHED", "FAILED", "KILLED"]

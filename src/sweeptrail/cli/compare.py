@@ -30,12 +30,12 @@ def compare(which: tuple[str, ...], form: Any, output: Path | None, tracking_uri
       sweeptrail compare latest 2026-01-31_12-00-00 --format csv
       sweeptrail compare latest --format html --output report.html
     """
-    from sweeptrail import folders
-    from sweeptrail.compare import find, render, told_apart
-    from sweeptrail.leaderboard import make_leaderboard
-    from sweeptrail.results import write_whole
-    from sweeptrail.sweep import refuse, tag
-    from sweeptrail.tracking import Tracking
+    from sweeptrail.outbox import folders
+    from sweeptrail.results.compare import find, render, told_apart
+    from sweeptrail.results.leaderboard import make_leaderboard
+    from sweeptrail.sweeps.run import refuse, tag
+    from sweeptrail.system.files import write_whole
+    from sweeptrail.tracking.uri import Tracking
 
     own_run = os.environ.get("MLFLOW_RUN_ID", "")  # that `mlflow run` has opened
     try:

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from sweeptrail import __version__
 from sweeptrail.errors import SweeptrailError
+from sweeptrail.version import __version__
 
 
 class Commands(click.Group):

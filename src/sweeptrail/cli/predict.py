@@ -11,7 +11,7 @@ import click
 from sweeptrail.cli.group import main
 
 if TYPE_CHECKING:
-    from sweeptrail.predict import Prediction
+    from sweeptrail.fashion_mnist.evaluation.predict import Prediction
 
 
 @main.command()
@@ -30,8 +30,8 @@ def predict(model: str, images: tuple[Path, ...], tracking_uri: str, form: str) 
     Example:
       sweeptrail predict models:/fashion-mnist@champion boot.png dress.jpg
     """
-    from sweeptrail.predict import load
-    from sweeptrail.predict import predict as seen_in
+    from sweeptrail.fashion_mnist.evaluation.predict import load
+    from sweeptrail.fashion_mnist.evaluation.predict import predict as seen_in
 
     predictions = list(seen_in(load(model, tracking_uri), images))
     if form == "json":

@@ -73,7 +73,7 @@ def start(
     from sweeptrail.server import supervisor
     from sweeptrail.server.place import Kept, Place, checked_artifacts, checked_database_url
     from sweeptrail.server.tracker import Address
-    from sweeptrail.signals import stoppable
+    from sweeptrail.system.signals import stoppable
 
     place = Place.named(folder)
     names = tuple(name.strip() for name in allowed_hosts.split(",") if allowed_hosts)

@@ -8,7 +8,7 @@ import click
 
 from sweeptrail.cli.group import main, say
 from sweeptrail.errors import Cancelled, UsageError
-from sweeptrail.settings import AXES, PARSERS, Settings, as_text
+from sweeptrail.sweeps.settings import AXES, PARSERS, Settings, as_text
 
 TRACKING_URI = click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="[default: sqlite:///mlflow.db]"
@@ -83,18 +83,18 @@ def _sweep(
     resume: str,
     **texts: str | None,
 ) -> None:
-    from sweeptrail.engines.forkserver import ForkServer
+    from sweeptrail.engines.processes.forkserver import ForkServer
 
     server = ForkServer()
     if texts["engine"] in (None, "processes"):
         server.start()  # importing torch takes longer than all that there is to do before it is needed
 
-    from sweeptrail.outcome import program, whereabouts
-    from sweeptrail.plan import make_plan
-    from sweeptrail.signals import stoppable
-    from sweeptrail.sinks.console import Console, show, summary
-    from sweeptrail.sweep import refuse, run_sweep
-    from sweeptrail.tracking import Tracking
+    from sweeptrail.sweeps.outcome import program, whereabouts
+    from sweeptrail.sweeps.plan import make_plan
+    from sweeptrail.sweeps.run import refuse, run_sweep
+    from sweeptrail.system.signals import stoppable
+    from sweeptrail.tracking.uri import Tracking
+    from sweeptrail.training.sinks.console import Console, show, summary
 
     given = {name: text for name, text in texts.items() if text is not None}
     run_id = os.environ.get("MLFLOW_RUN_ID", "")

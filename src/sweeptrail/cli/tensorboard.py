@@ -13,9 +13,9 @@ from sweeptrail.cli.group import main, say
 from sweeptrail.errors import Cancelled, SettingsError, SweeptrailError
 
 if TYPE_CHECKING:
-    from sweeptrail.outbox.events import Mirror
-    from sweeptrail.outbox.server import TrackingServer
-    from sweeptrail.viewer import Source, TensorBoard
+    from sweeptrail.results.tensorboard.mirror import Mirror
+    from sweeptrail.results.tensorboard.program import Source, TensorBoard
+    from sweeptrail.tracking.client import TrackingServer
 
 RUNS = Path("runs")
 
@@ -43,13 +43,13 @@ def tensorboard(which: tuple[str, ...], port: int | None, host: str, tracking_ur
       sweeptrail tensorboard latest
       sweeptrail tensorboard PARENT_RUN_ID --tracking-uri http://HOST:5000
     """
-    from sweeptrail import viewer
-    from sweeptrail.signals import stoppable
+    from sweeptrail.results.tensorboard import program
+    from sweeptrail.system.signals import stoppable
 
     with stoppable(), suppress(Cancelled):
         sources, mirrors = _find(which or ("latest",), tracking_uri)
-        chosen = viewer.choose_port(host, port)
-        with viewer.one_folder(sources) as folder, viewer.tensorboard(folder, host, chosen) as running:
+        chosen = program.choose_port(host, port)
+        with program.one_folder(sources) as folder, program.tensorboard(folder, host, chosen) as running:
             running.wait_for_answer()
             click.echo(f"TensorBoard:  {running.address}  (Ctrl-C ends it)")
             _refresh(mirrors, running, refresh)
@@ -58,25 +58,25 @@ def tensorboard(which: tuple[str, ...], port: int | None, host: str, tracking_ur
 
 def _find(wanted: Sequence[str], tracking_uri: str | None) -> "tuple[list[Source], list[Mirror]]":
     """Return a folder for each of the wanted, and where those come from that had to be fetched."""
-    from sweeptrail import viewer
+    from sweeptrail.results.tensorboard import program
 
     sources, mirrors = [], []
     for which in wanted:
-        source = viewer.find_source(which, RUNS)
+        source = program.find_source(which, RUNS)
         if source is None:
             mirror = _fetched(which, tracking_uri)
             mirrors.append(mirror)
-            source = viewer.Source(mirror.name, mirror.folder, is_run=not mirror.is_sweep)
+            source = program.Source(mirror.name, mirror.folder, is_run=not mirror.is_sweep)
         sources.append(source)
     return sources, mirrors
 
 
 def _fetched(run_id: str, tracking_uri: str | None) -> "Mirror":
     """Return what the tracking server has of a run, fetched into the cache of this user."""
-    from sweeptrail import viewer
+    from sweeptrail.results.tensorboard import program
 
     server = _server(run_id, tracking_uri)
-    from sweeptrail.outbox.events import Mirror
+    from sweeptrail.results.tensorboard.mirror import Mirror
 
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     mirror = Mirror(server, run_id, cache_home / "sweeptrail" / "tensorboard")
@@ -84,13 +84,13 @@ def _fetched(run_id: str, tracking_uri: str | None) -> "Mirror":
     with click.progressbar(mirror.fetch(), length=num_runs, label=f"fetching {mirror.name}", file=sys.stderr) as bar:
         num_files = sum(bar)
     say(f"{mirror.name}: fetched {num_files} event files of {num_runs} runs into {mirror.folder}")
-    if not mirror.is_open and not viewer.has_events(mirror.folder):
-        raise viewer.no_events(run_id)
+    if not mirror.is_open and not program.has_events(mirror.folder):
+        raise program.no_events(run_id)
     return mirror
 
 
 def _server(run_id: str, tracking_uri: str | None) -> "TrackingServer":
-    from sweeptrail.tracking import sqlite_file, usable_uri
+    from sweeptrail.tracking.uri import sqlite_file, usable_uri
 
     uri = usable_uri(tracking_uri or "sqlite:///mlflow.db")
     file = sqlite_file(uri)
@@ -99,7 +99,7 @@ def _server(run_id: str, tracking_uri: str | None) -> "TrackingServer":
             f"expected latest, the folder of a sweep, or the id of a run, got {run_id!r}; there is no sweep in "
             f"{RUNS.absolute()}, and --tracking-uri takes ids only"
         )
-    from sweeptrail.outbox.server import TrackingServer
+    from sweeptrail.tracking.client import TrackingServer
 
     return TrackingServer(uri)
 

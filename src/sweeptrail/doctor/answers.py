@@ -5,7 +5,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from sweeptrail.doctor import access
-from sweeptrail.tracking import without_credentials
+from sweeptrail.tracking.uri import without_credentials
 
 if TYPE_CHECKING:
     from requests import Response

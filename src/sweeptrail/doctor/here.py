@@ -19,7 +19,7 @@ PROBE = bytes(1 << 20)
 
 def look_at_data(data_dir: str) -> Iterator[Finding]:
     """Say whether the images are here and whole."""
-    from sweeptrail import data
+    from sweeptrail.fashion_mnist import data
 
     usual = [folder for folder in (Path("data") / data.TORCHVISION, data.DEBIAN) if any(folder.glob("*-ubyte*"))]
     folder = data_dir or str(next(iter(usual), ""))
@@ -62,12 +62,13 @@ def room(folder: Path, free: int) -> Finding:
 
 def look_at_records(runs_dir: Path) -> Iterator[Finding]:
     """Say what waits for a tracking server in the folders of sweeps that no process carries out."""
-    from sweeptrail import description, upkeep
+    from sweeptrail.outbox import description
+    from sweeptrail.sweeps import maintenance
 
     waiting = []
     for folder in description.sweep_folders(runs_dir):
         try:
-            found = upkeep.condition(folder)
+            found = maintenance.condition(folder)
         except (SweeptrailError, OSError) as error:
             yield Finding("problem", "records", str(error), f"restore the file, or move {folder} away")
             continue

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from sweeptrail.doctor.access import CREDENTIALS, Access, Server
 from sweeptrail.doctor.answers import advice, status
 from sweeptrail.doctor.findings import Finding, guarded
-from sweeptrail.tracking import Tracking
+from sweeptrail.tracking.uri import Tracking
 
 SET_LOGIN = f"set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write both into {CREDENTIALS}"
 

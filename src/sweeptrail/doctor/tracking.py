@@ -18,7 +18,7 @@ from sweeptrail.doctor.findings import Finding, guarded
 from sweeptrail.doctor.login import look_at_login
 from sweeptrail.doctor.packages import installed, requirements
 from sweeptrail.errors import SweeptrailError, TrackingError
-from sweeptrail.tracking import Tracking, without_credentials
+from sweeptrail.tracking.uri import Tracking, without_credentials
 
 if TYPE_CHECKING:
     from requests import Response
@@ -60,7 +60,7 @@ def look_at_sqlite(file: Path, uri: str) -> Iterator[Finding]:
         yield Finding("problem", "tracking", f"{file} cannot be written: {error}", todo)
         return
     if has_tables:
-        from sweeptrail.outbox.server import TrackingServer  # it loads MLflow, which takes 2 s
+        from sweeptrail.tracking.client import TrackingServer  # it loads MLflow, which takes 2 s
 
         try:
             TrackingServer(uri).find("0", "")

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Sequence
 
 from sweeptrail.engines import Work
-from sweeptrail.engines.guard import carry_out
+from sweeptrail.engines.carry_out import carry_out
 from sweeptrail.records import Job, RunResult
 
 

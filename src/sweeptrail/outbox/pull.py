@@ -6,14 +6,14 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from sweeptrail.description import SETTINGS_TAG, Description, KnownRun
 from sweeptrail.errors import RefusedError
-from sweeptrail.history import COLUMNS
 from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox.delivery.state import Mailbox
+from sweeptrail.outbox.description import SETTINGS_TAG, Description, KnownRun
 from sweeptrail.outbox.entries import IDENTITY_TAG
-from sweeptrail.outbox.mailbox import Mailbox
-from sweeptrail.outbox.server import TrackingServer
-from sweeptrail.tracking import without_credentials
+from sweeptrail.outbox.history import COLUMNS
+from sweeptrail.tracking.client import TrackingServer
+from sweeptrail.tracking.uri import without_credentials
 
 
 def pull(uri: str, run_id: str, runs_dir: Path) -> Path | None:

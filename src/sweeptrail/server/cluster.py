@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sweeptrail.errors import ServerError
-from sweeptrail.locks import locked
 from sweeptrail.server import postgres
 from sweeptrail.server.place import Place, Secrets, own_database_url
 from sweeptrail.server.services import Service
+from sweeptrail.system.locks import locked
 
 PATIENCE = 60.0
 """Seconds that PostgreSQL has to answer, also when it has to recover from a crash."""

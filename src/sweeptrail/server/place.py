@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from sweeptrail.errors import ServerError, UsageError
-from sweeptrail.locks import is_locked
+from sweeptrail.system.locks import is_locked
 
 ADMIN = "admin"
 DATABASE = "mlflow"

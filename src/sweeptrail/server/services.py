@@ -13,8 +13,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from sweeptrail.engines.watchdog import watchdog
 from sweeptrail.errors import ServerError
+from sweeptrail.system.watchdog import watchdog
 
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts to start a process that dies at once."""

@@ -10,12 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sweeptrail.errors import ServerError, UsageError
-from sweeptrail.locks import locked
 from sweeptrail.server import archive, cluster, postgres, tracker
 from sweeptrail.server.cluster import Database, own_service
 from sweeptrail.server.place import Kept, Place, Secrets, read_json, write_whole
 from sweeptrail.server.services import Service
 from sweeptrail.server.tracker import Address
+from sweeptrail.system.locks import locked
 
 PATIENCE = 60.0
 """Seconds that the database and MLflow each have to answer."""

@@ -1,0 +1,1 @@
+"""The built-in task: the only room that knows this data set."""

@@ -1,0 +1,1 @@
+"""Delivers journals to the tracking server."""

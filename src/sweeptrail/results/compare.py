@@ -1,0 +1,141 @@
+"""Compares sweeps: finds their runs, here or on a tracking server, and shows the leaderboard as text."""
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sweeptrail.errors import SettingsError
+from sweeptrail.outbox import description
+from sweeptrail.results.leaderboard import Entrant, Leaderboard, csv_text, in_words, mean_of, rows, sweeps_of, verdict
+from sweeptrail.results.runs_on_disk import entrants_in
+from sweeptrail.sweeps.resume import find_any
+from sweeptrail.tracking.uri import Tracking
+
+Format = Literal["table", "csv", "json", "html"]
+
+
+def find(which: str, runs_dir: Path, tracking: Tracking) -> list[Entrant]:
+    """Return the runs of the sweep that is meant by `latest`, a folder, its name, or the id of its parent run.
+
+    Looks into the folders of this machine first. Raises SettingsError if the sweep is nowhere, or
+    none of its runs has finished, and DeliveryError when the tracking server does not answer.
+    """
+    if folder := find_any(runs_dir, which):
+        found = entrants_in(folder)
+    elif _may_be_there(which, tracking):
+        from sweeptrail.results.runs_on_server import gather
+
+        found = gather(tracking.uri, which)
+    else:
+        raise _unknown(which, runs_dir)
+    if not any(entrant.result.status == "FINISHED" and entrant.result.epochs for entrant in found):
+        ended = f"{len(found)} ended otherwise" if found else "none has ended yet"
+        raise SettingsError(f"{which}: expected a sweep with a finished run, got one where {ended}")
+    return found
+
+
+def told_apart(found: Iterable[list[Entrant]]) -> list[Entrant]:
+    """Return the runs of several sweeps; two of the same name get numbers, one that was named twice counts once."""
+    known: dict[str, list[set[tuple[int, float]]]] = defaultdict(list)
+    runs: list[Entrant] = []
+    for entrants in found:
+        name = entrants[0].sweep
+        own = {(one.result.index, one.result.time) for one in entrants}
+        if own in known[name]:
+            continue
+        known[name].append(own)
+        number = len(known[name])
+        runs += entrants if number == 1 else [replace(one, sweep=f"{name} ({number})") for one in entrants]
+    return runs
+
+
+def _may_be_there(which: str, tracking: Tracking) -> bool:
+    """Tell whether it is worth asking: that takes 2 s, and makes a database where there is none."""
+    database = tracking.database
+    return bool(re.fullmatch("[0-9a-f]{32}", which)) and (database is None or database.exists())
+
+
+def _unknown(which: str, runs_dir: Path) -> SettingsError:
+    names = [folder.name for folder in description.sweep_folders(runs_dir)]
+    there = f"there are {', '.join(names[-5:])}" if names else f"there is no sweep in {runs_dir}"
+    return SettingsError(f"expected latest, a sweep's folder or the id of its parent run, got {which!r}; {there}")
+
+
+def render(board: Leaderboard, form: Format) -> str:
+    """Return the leaderboard as text; the page shows what the champion predicts if that is on this machine."""
+    match form:
+        case "table":
+            return table(board)
+        case "csv":
+            return csv_text(board)
+        case "json":
+            return json_text(board)
+        case "html":
+            return _page(board)
+
+
+def _page(board: Leaderboard) -> str:
+    from sweeptrail.fashion_mnist import data  # matplotlib takes 0.5 s
+    from sweeptrail.fashion_mnist.evaluation import predictions  # matplotlib takes 0.5 s
+    from sweeptrail.results import report  # matplotlib takes 0.5 s
+
+    assert board.champion
+    answers = Path(board.champion.folder, predictions.FILE_NAME)
+    images = data.find() if board.champion.folder and answers.is_file() else None
+    title = ", ".join(sweeps_of(board))
+    return report.page(board, title=title, data=images, predictions=predictions.load(answers) if images else None)
+
+
+def table(board: Leaderboard) -> str:
+    """Return columns for a terminal, the verdict, and the runs that did not finish."""
+    repeated = any(place.deviation is not None for place in board.places)
+    several = len(sweeps_of(board)) > 1
+    names = list(dict.fromkeys(name for place in board.places for name in place.params))
+    heads = ["rank", *(["sweep"] if several else []), *names, in_words(board.ranking)]
+    heads += [*(["95 % interval", "seeds"] if repeated else []), "test accuracy", "best run" if repeated else "run"]
+    lines = [heads]
+    for place in board.places:
+        best = place.entrants[0]
+        cells = [place.rank, *([best.sweep] if several else []), *(place.params.get(name) for name in names)]
+        interval = " to ".join(_shown(bound, 4) for bound in place.interval or ())
+        cells += [_shown(place.mean, 4), *([interval, len(place.entrants)] if repeated else [])]
+        cells += [_shown(mean_of(place, "test_accuracy"), 4), best.result.index]
+        lines.append([_shown(cell) for cell in cells])
+    unranked = [
+        f"{entrant.result.name}  {entrant.result.status}  {entrant.result.reason}".rstrip()
+        for entrant in board.unranked
+    ]
+    remarks = [*filter(None, [verdict(board)]), *unranked]
+    return "\n".join([*_aligned(lines), *([""] if remarks else []), *remarks]) + "\n"
+
+
+def _shown(value: Any, digits: int | None = None) -> str:
+    if value is None:
+        return ""
+    return str(value) if digits is None else f"{value:.{digits}f}"
+
+
+def _aligned(lines: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+
+
+def json_text(board: Leaderboard) -> str:
+    """Return the ranked places, the verdict, and the runs that did not finish, as JSON; null for nan."""
+    unranked = [
+        {"sweep": one.sweep, "run": one.result.name, "run_id": one.run_id, "status": one.result.status,
+         "reason": one.result.reason}
+        for one in board.unranked
+    ]  # fmt: skip
+    places = [{name: _json_value(value) for name, value in row.items()} for row in rows(board)]
+    content = {"ranking": board.ranking, "verdict": verdict(board), "places": places, "unranked": unranked}
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _json_value(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,136 @@
+"""The description of a sweep's parent run: what the overview of MLflow's UI shows of the leaderboard."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from sweeptrail.results.leaderboard import Entrant, Leaderboard, Place, final_metrics, in_words, mean_of, verdict
+from sweeptrail.tracking.ui_links import Where, resolve
+
+LENGTH = 7500
+"""Characters of the whole text with its links; MLflow cuts a tag after 8,000 (MAX_TAG_VAL_LENGTH)."""
+
+LONGEST_ID = Where("0" * 20, "0" * 32)
+"""An experiment's and a run's; both are as long as MLflow makes them."""
+
+PLACES, FAILURES = 20, 10
+"""How many there is room for, with names and reasons of the usual length."""
+
+VERDICT_ROOM, TABLE_ROOM, FAILURES_ROOM = 1000, 4300, 900
+"""Characters, so that something of everything is there also with names and reasons that are long."""
+
+NAME_LENGTH, REASON_LENGTH = 120, 200
+
+LINK_LENGTH = 39
+"""Characters of a run in the address of a comparison."""
+
+
+def note(board: Leaderboard, *, identity_of: Callable[[Entrant], str], has_report: bool = True) -> str:
+    """Return Markdown with the champion, the ranked table, links, and the runs that failed.
+
+    The links name runs by their identities; the courier puts the addresses in (outbox/links.py).
+    """
+
+    def link(entrant: Entrant) -> str:
+        return f"[{_escaped(entrant.result.name, NAME_LENGTH)}](run:{identity_of(entrant)})"
+
+    table = list(_table(board, link))
+    failures = list(_failures(board, link))
+    files = f"{'[Report](artifact:report.html) · ' if has_report else ''}[leaderboard.csv](artifact:leaderboard.csv)"
+    paragraphs = [
+        _champion(board, link),
+        *_fitting([_escaped(verdict(board), VERDICT_ROOM)], VERDICT_ROOM),
+        "\n".join(table),
+        "\n".join(failures),
+        files,
+    ]
+    room = LENGTH - _length("\n\n".join(paragraphs))
+    paragraphs[-1] += _comparison(board, identity_of, room)
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def _champion(board: Leaderboard, link: Callable[[Entrant], str]) -> str:
+    if not (champion := board.champion):
+        return "No run has finished yet."
+    metrics = final_metrics(champion)
+    shown = dict.fromkeys((board.ranking, "test_accuracy"))
+    accuracies = ", ".join(f"{in_words(name)} {metrics[name]:.4f}" for name in shown if name in metrics)
+    return f"**Champion: {link(champion)}**, {accuracies}"
+
+
+def _table(board: Leaderboard, link: Callable[[Entrant], str]) -> Iterator[str]:
+    """Yield the lines of the ranked table, and how many places there was no room for."""
+    if not board.places:
+        return
+    repeated = any(len(place.entrants) > 1 for place in board.places)
+    heads = ["rank", "best run" if repeated else "run", in_words(board.ranking), "test accuracy"]
+    if repeated:
+        heads[3:3] = ["95 % interval", "seeds"]
+    yield _row(heads)
+    yield _row(["---:", ":---", *["---:"] * (len(heads) - 2)])
+    lines = (_row(_cells(place, link, repeated=repeated)) for place in board.places[:PLACES])
+    shown = list(_fitting(lines, TABLE_ROOM))
+    yield from shown
+    if more := len(board.places) - len(shown):
+        yield f"\n{more} more in leaderboard.csv."
+
+
+def _cells(place: Place, link: Callable[[Entrant], str], *, repeated: bool) -> list[str]:
+    test_accuracy = mean_of(place, "test_accuracy")
+    cells = [str(place.rank), link(place.entrants[0]), f"{place.mean:.4f}"]
+    if repeated:
+        cells += [f"{place.interval[0]:.4f} to {place.interval[1]:.4f}" if place.interval else ""]
+        cells += [str(len(place.entrants))]
+    return [*cells, "" if test_accuracy is None else f"{test_accuracy:.4f}"]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _failures(board: Leaderboard, link: Callable[[Entrant], str]) -> Iterator[str]:
+    """Yield a list of the runs that did not finish."""
+    if not board.unranked:
+        return
+    count = len(board.unranked)
+    yield f"{count} {'run' if count == 1 else 'runs'} did not finish:\n"
+    lines = (
+        f"- {link(entrant)} {entrant.result.status} {_escaped(entrant.result.reason, REASON_LENGTH)}".rstrip()
+        for entrant in board.unranked[:FAILURES]
+    )
+    shown = list(_fitting(lines, FAILURES_ROOM))
+    yield from shown
+    if more := count - len(shown):
+        yield f"- and {more} more"
+
+
+def _comparison(board: Leaderboard, identity_of: Callable[[Entrant], str], room: int) -> str:
+    """Return the link to the comparison of all runs, or of the best that there is room for."""
+    everyone = [*(entrant for place in board.places for entrant in place.entrants), *board.unranked]
+    if len(everyone) < 2:
+        return ""
+    fitting = (room - len(" · [Compare the best 1000 runs]()") - _length("[](compare:a,b)")) // LINK_LENGTH
+    shown = everyone[: max(2, fitting)]
+    which = f"all {len(shown)}" if len(shown) == len(everyone) else f"the best {len(shown)}"
+    return f" · [Compare {which} runs](compare:{','.join(identity_of(entrant) for entrant in shown)})"
+
+
+def _fitting(lines: Iterable[str], room: int) -> Iterator[str]:
+    for line in lines:
+        room -= _length(line) + 1
+        if room < 0:
+            return
+        yield line
+
+
+def _length(text: str) -> int:
+    """Return how long a text is once its links are addresses."""
+    return len(resolve(text, LONGEST_ID, lambda _: LONGEST_ID))
+
+
+def _escaped(text: str, length: int) -> str:
+    """Return a text on one line, cut to this length, in which nothing means anything to Markdown."""
+    line = " ".join(text.split())
+    line = line if len(line) <= length else line[: length - 1] + "…"
+    # The UI's Markdown is GitHub's, and makes links also of addresses and of names after @.
+    line = re.sub(r"[&<>@:]", lambda match: f"&#{ord(match[0])};", line)
+    return re.sub(r"(?<!&)([\\`*_\[\]|~#])", r"\\\1", line)

@@ -1,0 +1,301 @@
+"""Draws the plots; the one file that knows matplotlib."""
+
+import io
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path as Curve
+from matplotlib.ticker import MaxNLocator
+
+from sweeptrail.fashion_mnist.data import CLASS_NAMES
+from sweeptrail.fashion_mnist.evaluation.predictions import CLASSES
+from sweeptrail.results.leaderboard import Entrant, Leaderboard, Place, in_words
+from sweeptrail.results.report import facts
+from sweeptrail.results.report.theme import COLOURS, DASHES, LIGHT, PALE, STYLE, WIDTHS, pale_width
+
+WIDTH = 11.0
+"""Inches, for a plot as wide as the page."""
+
+IN_PAGE = ("learning_curves", "parallel_coordinates", "effects", "confusion_matrix", "class_accuracy")
+"""The plots that the page shows as SVG; the pictures in `mistakes` are images there."""
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw and save as the report does, whatever the person's own settings of matplotlib are."""
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # A name in a script that the font lacks: the page has its own fonts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def draw(board: Leaderboard, evaluation: facts.Evaluation | None) -> dict[str, Figure]:
+    """Return each plot for which there is something to draw, by its name."""
+    figures: dict[str, Figure] = {}
+    if any(entrant.result.epochs for entrant in facts.all_entrants(board)):
+        figures["learning_curves"] = learning_curves(board)
+    if _measured(board):
+        figures["parallel_coordinates"] = parallel_coordinates(board)
+    if found := facts.effects(board):
+        figures["effects"] = effects(found, board.ranking)
+    if evaluation:
+        figures["confusion_matrix"] = confusion_matrix(evaluation)
+        figures["class_accuracy"] = class_accuracy(evaluation)
+        figures["mistakes"] = mistakes(evaluation)
+    return figures
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as SVG, the same bytes for the same figure."""
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue().decode()
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG on white, 1,650 pixels for the width of the page."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150, facecolor=LIGHT["surface"], metadata={"Software": None})
+    return file.getvalue()
+
+
+def learning_curves(board: Leaderboard) -> Figure:
+    """Draw each metric by epoch: the best combinations in colour, the other runs thin and pale."""
+    metrics = facts.metrics_of(board)
+    best, others = board.places[: facts.HIGHLIGHTS], board.places[facts.HIGHLIGHTS :]
+    rest = [*(entrant for place in others for entrant in place.entrants), *board.unranked]
+    handles = [_legend_line(position) for position in range(len(best))]
+    labels = [f"{place.rank}   {facts.label(place, facts.varying(board))}" for place in best]
+    if rest:
+        handles.append(Line2D([], [], color=PALE, linewidth=0.8))
+        labels.append(f"the other {len(rest)} runs" if len(rest) > 1 else "the other run")
+    height = 2.9 + 0.2 * len(labels)
+    figure = Figure((WIDTH, height))
+    box = {"left": 0.045, "right": 0.995, "top": 1 - 0.3 / height, "bottom": (0.45 + 0.2 * len(labels)) / height}
+    row = figure.subplots(1, len(metrics), squeeze=False, gridspec_kw={**box, "wspace": 0.14})[0]
+    for axes, metric in zip(row, metrics, strict=True):
+        axes.set_title(in_words(metric))
+        _curves(axes, metric, best, rest)
+    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.03, 0), labelspacing=0.3, handlelength=3)
+    return figure
+
+
+def _legend_line(position: int) -> Line2D:
+    return Line2D([], [], color=COLOURS[position], linestyle=DASHES[position], linewidth=WIDTHS[position])
+
+
+def _curves(axes: Axes, metric: str, best: Sequence[Place], rest: Sequence[Entrant]) -> None:
+    # Single epochs have no line; few epochs are easier to read with their points.
+    longest = max((len(entrant.result.epochs) for place in best for entrant in place.entrants), default=1)
+    marker = "o" if longest <= 10 else None
+    pale = facts.joined(rest, metric)
+    axes.plot(
+        *pale, color=PALE, linewidth=pale_width(len(rest)), alpha=0.7,
+        marker="o" if longest == 1 else None, markersize=2,
+    )  # fmt: skip
+    drawn = [facts.joined(place.entrants, metric) for place in best]
+    for position, line in reversed(list(enumerate(drawn))):
+        axes.plot(
+            *line, color=COLOURS[position], linestyle=DASHES[position], linewidth=WIDTHS[position],
+            marker=marker, markersize=3.2,
+        )  # fmt: skip
+    limits = facts.fences([value for _, values in (pale, *drawn) for value in values])
+    if limits:
+        margin = 0.05 * (limits[1] - limits[0]) or 0.01
+        axes.set_ylim(limits[0] - margin, limits[1] + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+
+
+def parallel_coordinates(board: Leaderboard) -> Figure:
+    """Draw a line for each combination through its values, to the metric that ranks."""
+    places = _measured(board)
+    names = facts.varying(board)
+    figure = Figure((WIDTH, 3.8))
+    axes = figure.add_axes((0.13, 0.04, 0.79, 0.84))
+    axes.set(xlim=(-0.02, len(names) + 0.02), ylim=(-0.01, 1.01))
+    axes.set_axis_off()
+    columns = [_category_axis(axes, board, name, x) for x, name in enumerate(names)]
+    columns.append(_metric_axis(axes, places, in_words(board.ranking), len(names)))
+    heights = list(zip(*columns, strict=True))
+    pale = heights[facts.HIGHLIGHTS :]
+    if pale:
+        width = pale_width(len(pale))
+        axes.add_patch(PathPatch(_strands(pale), fill=False, edgecolor=PALE, linewidth=width, alpha=0.7, zorder=1))
+    for position, strand in reversed(list(enumerate(heights[: facts.HIGHLIGHTS]))):
+        axes.add_patch(
+            PathPatch(
+                _strands([strand]), fill=False, edgecolor=COLOURS[position], linestyle=DASHES[position],
+                linewidth=WIDTHS[position], zorder=2,
+            )
+        )  # fmt: skip
+    return figure
+
+
+def _measured(board: Leaderboard) -> list[Place]:
+    return [place for place in board.places if math.isfinite(place.mean)]
+
+
+def _strands(heights: Sequence[Sequence[float]]) -> Curve:
+    """Return smooth lines through these heights at x = 0, 1, 2, …"""
+    points: list[tuple[float, float]] = []
+    codes: list[Any] = []
+    for strand in heights:
+        points.append((0, strand[0]))
+        codes.append(Curve.MOVETO)
+        for x, (before, after) in enumerate(pairwise(strand)):
+            points += [(x + 0.5, before), (x + 0.5, after), (x + 1, after)]
+            codes += [Curve.CURVE4] * 3
+    return Curve(points, codes)
+
+
+def _category_axis(axes: Axes, board: Leaderboard, column: str, x: int) -> list[float]:
+    """Draw an axis with the values of a hyperparameter; return where each combination crosses it.
+
+    The combinations with the same value lie beside each other, the best on top.
+    """
+    places, values = _measured(board), facts.levels(board, column)
+    room, last = 1 / len(values), max(1, len(places) - 1)
+    _axis(axes, column, x)
+    step = math.ceil(len(values) / 12)
+    for position, value in enumerate(values):
+        _axis_line(axes, x, room * (position + 0.15), room * (position + 0.85))
+        if position % step == 0:
+            # Between the bundles of lines, but for the first axis, which has nothing on its left.
+            _tick(axes, x, room * (position + (0.9 if x else 0.5)), facts.text_of(value))
+    return [
+        room * (values.index(facts.value_of(place, column)) + 0.5 + 0.6 * (0.5 - order / last))
+        for order, place in enumerate(places)
+    ]
+
+
+def _metric_axis(axes: Axes, places: Sequence[Place], name: str, x: int) -> list[float]:
+    low, high = facts.fences([place.mean for place in places]) or (0.0, 1.0)
+    if low == high:
+        low, high = low - 0.01, high + 0.01
+    _axis(axes, name, x)
+    _axis_line(axes, x, 0, 1)
+    for value in MaxNLocator(6).tick_values(low, high):
+        if low <= value <= high:
+            _tick(axes, x, (value - low) / (high - low), f"{value:.6g}")
+    return [min(1.0, max(0.0, (place.mean - low) / (high - low))) for place in places]
+
+
+def _axis(axes: Axes, name: str, x: int) -> None:
+    axes.text(x, 1.05, name, ha="center", va="bottom", fontsize=9.5)
+
+
+def _axis_line(axes: Axes, x: int, low: float, high: float) -> None:
+    axes.plot([x, x], [low, high], color=LIGHT["muted"], linewidth=0.8, zorder=3)
+
+
+def _tick(axes: Axes, x: int, height: float, text: str) -> None:
+    side, offset = ("left", 0.015) if x else ("right", -0.015)
+    back = {"facecolor": LIGHT["surface"], "alpha": 0.75, "linewidth": 0, "pad": 0.5}
+    look: dict[str, Any] = {"ha": side, "va": "center", "color": LIGHT["muted"], "bbox": back, "zorder": 4}
+    axes.text(x + offset, height, facts.shortened(text, 20), **look)
+
+
+def effects(found: Mapping[str, Sequence[facts.Level]], ranking: str) -> Figure:
+    """Draw the mean of the ranking metric with its interval at each value of each hyperparameter."""
+    rows = math.ceil(len(found) / 4)
+    columns = max(3, math.ceil(len(found) / rows))
+    height = 2.9 * rows
+    figure = Figure((WIDTH, height))
+    box = {"left": 0.06, "right": 0.995, "top": 1 - 0.3 / height, "bottom": 0.4 / height}
+    grid = figure.subplots(
+        rows, columns, squeeze=False, sharey=True, gridspec_kw={**box, "wspace": 0.08, "hspace": 0.3}
+    )
+    for axes, (name, levels) in zip(grid.flat, found.items(), strict=False):
+        _effect(axes, name, levels, room=100 // columns)
+    for axes in grid.flat[len(found) :]:
+        axes.remove()
+    grid[0, 0].set_ylabel(in_words(ranking))
+    return figure
+
+
+def _effect(axes: Axes, name: str, levels: Sequence[facts.Level], *, room: int) -> None:
+    """Draw one panel, in which that many characters have room beside each other."""
+    axes.set_title(name)
+    places = range(len(levels))
+    for x, level in zip(places, levels, strict=True):
+        if level.interval:
+            axes.plot([x, x], level.interval, color=COLOURS[0], linewidth=1.6, solid_capstyle="butt")
+    axes.plot(places, [level.mean for level in levels], color=COLOURS[0], marker="o", linewidth=0.8, markersize=5)
+    texts = [facts.shortened(level.value, 18) for level in levels]
+    step = math.ceil(sum(len(text) + 2 for text in texts) / room)
+    axes.set_xticks(places[::step], texts[::step])
+    axes.set_xlim(-0.6, len(levels) - 0.4)
+
+
+def confusion_matrix(evaluation: facts.Evaluation) -> Figure:
+    """Draw how many images of each class were taken for each class."""
+    confusion = evaluation.confusion
+    shares = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
+    figure = Figure((7.6, 5.6))
+    axes = figure.add_axes((0.15, 0.01, 0.84, 0.89))
+    for row, column in np.ndindex(confusion.shape):
+        _cell(axes, row, column, int(confusion[row, column]), float(shares[row, column]))
+    axes.set(xlim=(0, CLASSES), ylim=(CLASSES, 0))
+    centres = np.arange(CLASSES) + 0.5
+    axes.set_xticks(centres, CLASS_NAMES, fontsize=7.5)
+    axes.set_yticks(centres, CLASS_NAMES)
+    axes.xaxis.tick_top()
+    axes.set_xlabel("predicted class")
+    axes.xaxis.set_label_position("top")
+    axes.set_ylabel("true class")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def _cell(axes: Axes, row: int, column: int, count: int, share: float) -> None:
+    # The square root, since what matters are the few mistakes.
+    strength = math.sqrt(share)
+    colour = COLOURS[0] if row == column else COLOURS[1]
+    axes.add_patch(
+        Rectangle((column + 0.03, row + 0.03), 0.94, 0.94, facecolor=colour, alpha=0.04 + 0.96 * strength, linewidth=0)
+    )
+    if count:
+        ink = LIGHT["surface"] if strength > 0.6 else LIGHT["ink"]
+        axes.text(column + 0.5, row + 0.5, str(count), ha="center", va="center", color=ink)
+
+
+def class_accuracy(evaluation: facts.Evaluation) -> Figure:
+    """Draw the share of the images of each class that were recognised."""
+    pairs = evaluation.class_accuracies
+    figure = Figure((7.6, 3.0))
+    axes = figure.add_axes((0.15, 0.02, 0.78, 0.96))
+    axes.barh([name for name, _ in pairs], [share for _, share in pairs], color=COLOURS[0], height=0.55)
+    for row, (_, share) in enumerate(pairs):
+        axes.text(share + 0.008 if share == share else 0.008, row, f"{share:.1%}", va="center")
+    axes.set(xlim=(0, 1), xticks=[], ylim=(CLASSES - 0.4, -0.6))
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    return figure
+
+
+def mistakes(evaluation: facts.Evaluation) -> Figure:
+    """Draw the most confident mistakes in rows of eight, each with what it is and what it was taken for."""
+    chosen = evaluation.mistakes
+    rows = max(1, math.ceil(len(chosen) / 8))
+    mosaic = np.full((rows * 46, 8 * 34), 255, np.uint8)
+    figure = Figure((WIDTH, WIDTH * rows * 46 / (8 * 34)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    for position, index in enumerate(chosen):
+        top, left = position // 8 * 46 + 2, position % 8 * 34 + 3
+        mosaic[top : top + 28, left : left + 28] = evaluation.images[index]
+        axes.text(left - 0.5, top + 29, "\n".join(evaluation.sentence(index)), va="top", fontsize=8.5)
+    axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255, aspect="auto", interpolation="nearest")
+    return figure

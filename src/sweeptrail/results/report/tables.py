@@ -1,0 +1,124 @@
+"""The numbers behind the plots, as tables of text."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeptrail.fashion_mnist.data import CLASS_NAMES, Bytes
+from sweeptrail.results.leaderboard import Leaderboard, in_words, mean_of
+from sweeptrail.results.report import facts
+
+Row = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text; what is a number stands to the right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    texts: int = 1
+    """How many of the columns, from the left, are no numbers."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the data set and what the champion took it for."""
+
+    source: str
+    """A data: address."""
+    lines: tuple[str, str, str]
+
+
+def number(value: float | None) -> str:
+    """Return a number with four digits after the point, as the tables show it."""
+    return facts.NOTHING if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def between(interval: tuple[float, float] | None) -> str:
+    """Return an interval in words."""
+    return f"{number(interval[0])} to {number(interval[1])}" if interval else facts.NOTHING
+
+
+def ranking(board: Leaderboard) -> Table:
+    """Return the places, the best first."""
+    columns = facts.columns_of(board)
+    spread = ["95 % interval", "deviation", "seeds"] if has_seeds(board) else []
+    metrics = [metric for metric in ("test_accuracy", "accuracy", "loss") if metric != board.ranking]
+    rows = [
+        [
+            str(place.rank),
+            *(facts.text_of(facts.value_of(place, column)) for column in columns),
+            number(place.mean),
+            *([between(place.interval), number(place.deviation), str(len(place.entrants))] if spread else []),
+            *(number(mean_of(place, metric)) for metric in metrics),
+            f"{mean_of(place, 'run_duration'):.1f}",
+        ]
+        for place in board.places
+    ]
+    names = ["rank", *columns, in_words(board.ranking), *spread, *map(in_words, metrics), "seconds"]
+    return Table(names, rows, texts=1 + len(columns))
+
+
+def has_seeds(board: Leaderboard) -> bool:
+    """Return whether some combination was carried out with several seeds."""
+    return any(len(place.entrants) > 1 for place in board.places)
+
+
+def unfinished(board: Leaderboard) -> Table:
+    """Return the runs without a place and why they have none."""
+    rows = [
+        [facts.text_of(entrant.result.name), entrant.result.status, facts.text_of(entrant.result.reason)[:300]]
+        for entrant in board.unranked
+    ]
+    return Table(["run", "status", "reason"], rows, texts=3)
+
+
+def curves(board: Leaderboard) -> Table:
+    """Return every epoch of the highlighted combinations."""
+    metrics = facts.metrics_of(board)
+    rows = [
+        [facts.text_of(entrant.result.name), str(epoch.epoch), *(number(epoch.metrics.get(name)) for name in metrics)]
+        for place in board.places[: facts.HIGHLIGHTS]
+        for entrant in place.entrants
+        for epoch in entrant.result.epochs
+    ]
+    return Table(["run", "epoch", *map(in_words, metrics)], rows)
+
+
+def effects(board: Leaderboard) -> Table:
+    """Return the mean of the ranking metric at each value of each hyperparameter."""
+    rows = [
+        [name, level.value, number(level.mean), between(level.interval), str(level.runs)]
+        for name, levels in facts.effects(board).items()
+        for level in levels
+    ]
+    columns = ["hyperparameter", "value", f"mean {in_words(board.ranking)}", "95 % interval", "runs"]
+    return Table(columns, rows, texts=2)
+
+
+def confusion(evaluation: facts.Evaluation) -> Table:
+    """Return how many images of each class were taken for each class."""
+    counts = evaluation.confusion.tolist()
+    rows = [[name, *map(str, row)] for name, row in zip(CLASS_NAMES, counts, strict=True)]
+    return Table(["true class \\ predicted", *CLASS_NAMES], rows)
+
+
+def class_accuracies(evaluation: facts.Evaluation) -> Table:
+    """Return the share of the images of each class that were recognised."""
+    return Table(["class", "accuracy"], [[name, number(share)] for name, share in evaluation.class_accuracies])
+
+
+def mistakes(evaluation: facts.Evaluation) -> list[Picture]:
+    """Return the most confident mistakes as pictures."""
+    return [Picture(_source(evaluation.images[index]), evaluation.sentence(index)) for index in evaluation.mistakes]
+
+
+def _source(image: Bytes) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,54 @@
+"""The one table of everything: a row for each epoch of each run, as CSV and as JSON."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeptrail.records import Epoch, RunResult
+from sweeptrail.system.files import write_whole
+
+Row = dict[str, Any]
+
+
+def row(epoch: Epoch, params: Mapping[str, Any]) -> Row:
+    """Return one line of the table, its columns in the article's order."""
+    return {
+        "run": epoch.run,
+        "epoch": epoch.epoch,
+        "loss": epoch.loss,
+        "accuracy": epoch.accuracy,
+        "epoch duration": epoch.epoch_duration,
+        "run duration": epoch.run_duration,
+        **params,
+        **epoch.extra,
+    }
+
+
+def rows(results: Iterable[RunResult]) -> list[Row]:
+    """Flatten results to one row per epoch, ordered by run, then epoch."""
+    ordered = sorted(results, key=lambda result: result.index)
+    return [row(epoch, result.params) for result in ordered for epoch in result.epochs]
+
+
+def save(table: Sequence[Row], path: Path) -> list[Path]:
+    """Write PATH.csv, as pandas writes a frame, and PATH.json, a list of records; return both paths.
+
+    Each file is replaced whole. Raises SweeptrailError when it cannot be written.
+    """
+    import pandas  # 0.5 s, and the workers never need it
+
+    csv_path, json_path = path.with_name(path.name + ".csv"), path.with_name(path.name + ".json")
+    write_whole(csv_path, pandas.DataFrame(table).to_csv())
+    # Not through pandas, which rounds to ten digits.
+    records = ({name: _json_value(value) for name, value in row.items()} for row in table)
+    # A line for each: json's own indentation takes five times as long.
+    lines = ",".join(f"\n    {json.dumps(record, ensure_ascii=False, default=str)}" for record in records)
+    write_whole(json_path, f"[{lines}\n]\n")
+    return [csv_path, json_path]
+
+
+def _json_value(value: Any) -> Any:
+    """Return null for what JSON has no number for: nan, and the infinities."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""TensorBoard on the event files of runs, wherever they are."""

@@ -1,0 +1,95 @@
+"""What can be done with the folders of sweeps afterwards: deliver, look, close what a dead process left open."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeptrail.errors import BusyError, DeliveryError, SettingsError
+from sweeptrail.outbox import description, entries, journal
+from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.outbox.folders import LOCK
+from sweeptrail.outbox.history import read_history
+from sweeptrail.outbox.run_journal import append, close_open_runs
+from sweeptrail.system.locks import is_locked, locked
+
+ABANDONED = "its process died"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a sweep stands, as its folder tells it."""
+
+    folder: Path
+    status: str
+    """RUNNING while a process carries it out; DEAD if that is gone and left it open."""
+    runs: dict[str, int]
+    """How many runs have each status; OPEN for those that are not over."""
+    tracking_uri: str
+    waiting: int
+    """How many records the tracking server has not got."""
+
+
+def sweeps(folder: Path) -> list[Path]:
+    """Return the folders of the sweeps in a folder; raises SettingsError if there are none."""
+    found = list(description.sweep_folders(folder))
+    if not found:
+        raise SettingsError(
+            f"{folder}: expected the folder of a sweep, or one that holds such folders; write runs, say, or runs/SWEEP"
+        )
+    return found
+
+
+def condition(folder: Path) -> Condition:
+    """Return how a sweep stands."""
+    sweep = description.read(folder)
+    counts: dict[str, int] = dict.fromkeys(("FINISHED", "FAILED", "KILLED", "OPEN", "MISSING"), 0)
+    begun = 0
+    for path in folder.glob(f"*/{journal.FILE_NAME}"):
+        if not path.parent.name.startswith("resumption-"):
+            counts[read_history(path.parent, 0).status or "OPEN"] += 1
+            begun += 1
+    counts["MISSING"] = max(0, len(sweep.runs) - begun)
+    parent = read_history(folder, 0)
+    status = parent.status or ("RUNNING" if is_locked(folder / LOCK) else "DEAD")
+    waiting = Courier(sweep.tracking_uri, folder).waiting()
+    return Condition(folder, status, {name: n for name, n in counts.items() if n}, sweep.tracking_uri, waiting)
+
+
+def sync(folder: Path, tracking_uri: str, *, patience: float = 10.0) -> tuple[int, list[str]]:
+    """Deliver what waits in a sweep's folder; return how many records that were, and what was refused for good.
+
+    An empty `tracking_uri` stands for the server that the sweep has reported to. Raises
+    DeliveryError when the server takes nothing for `patience` seconds.
+    """
+    courier = Courier(tracking_uri or description.read(folder).tracking_uri, folder)
+    delivered, failing_since, pause = 0, time.monotonic(), 0.1
+    while waiting := courier.waiting():
+        try:
+            delivered += courier.deliver()
+            failing_since = time.monotonic()
+        except BusyError:  # whoever delivers has a patience of its own
+            failing_since = time.monotonic()
+            time.sleep(pause)
+        except DeliveryError as error:
+            if time.monotonic() - failing_since > patience:
+                raise DeliveryError(f"{waiting} records of {folder} wait: {error}") from error
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)
+    return delivered, courier.refusals
+
+
+def reap(folder: Path) -> int | None:
+    """Close what a process that died has left open in a sweep's folder; return how many runs that were.
+
+    None if a process is at work there, or nothing was open.
+    """
+    with locked(folder / LOCK) as was_free:
+        if not was_free or not read_history(folder, 0).is_open:
+            return None
+        closed = close_open_runs(folder, ABANDONED)
+        append(
+            folder / journal.FILE_NAME,
+            entries.tags({"sweeptrail.reason": ABANDONED}),
+            entries.closed("KILLED", time=time.time()),
+        )
+    return closed

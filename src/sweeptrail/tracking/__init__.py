@@ -1,0 +1,1 @@
+"""MLflow's client: the one place that talks to a tracking server."""

@@ -1,0 +1,260 @@
+"""The tracking server as the courier speaks to it, through MLflow's client.
+
+That client takes an empty answer for a yes, and for "there is no such run". So whatever is told over
+the network is asked for again, and what the server cannot show then counts as not told.
+"""
+
+import atexit
+import gc
+import json
+import logging
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from sweeptrail.errors import RefusedError
+from sweeptrail.outbox.delivery.batching import Told
+from sweeptrail.outbox.entries import IDENTITY_TAG
+from sweeptrail.tracking import registry
+from sweeptrail.tracking.client_errors import REFUSALS, answering
+from sweeptrail.tracking.sqlite import make_database
+
+# Python would look for garbage in all that MLflow has loaded before it ends, which takes 0.7 s.
+atexit.register(gc.freeze)
+
+PAGE = 2000
+"""How many runs to ask for at once: 7 MB; MLflow answers up to 50,000, and to a full page one more request is due."""
+
+
+class TrackingServer:
+    """One tracking server; every method may be called again after it failed."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.is_remote = uri.startswith("http")
+        self._files: dict[str, ArtifactRepository] = {}
+        self._artifact_uris: dict[str, str] = {}
+        """Where the artifacts of each run are, as far as an answer has told it."""
+        # The store says for each start that it creates or upgrades its tables; nobody here asked.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        with answering(self.uri):
+            make_database(uri)
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return MlflowClient(tracking_uri=self.uri)
+
+    def experiment_id(self, experiment: Mapping[str, str]) -> str:
+        """Return the id of the experiment with this `id` or `name`, made if it is new; else MLflow's default."""
+        if not (name := experiment.get("name")):
+            return experiment.get("id", "0")
+        with answering(self.uri):
+            try:
+                return _given(self._client.create_experiment(name))
+            except MlflowException as error:
+                if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                    raise
+            found = self._client.get_experiment_by_name(name)
+            return _given(found.experiment_id) if found else "0"
+
+    def find(self, experiment_id: str, identity: str) -> str | None:
+        """Return the id of the run that carries this identity, if there is one."""
+        with answering(self.uri):
+            if self.is_remote:
+                _given(self._client.get_experiment(experiment_id).experiment_id)
+            runs = self._carrying(experiment_id, identity, ViewType.ACTIVE_ONLY)
+        return runs[0].info.run_id if runs else None
+
+    def get(self, run_id: str) -> Run:
+        """Return what the server knows of a run."""
+        with answering(self.uri):
+            run = self._client.get_run(run_id)
+            self._artifact_uris[_given(run.info.run_id)] = run.info.artifact_uri or ""
+        return run
+
+    def children(self, parent: Run) -> list[Run]:
+        """Return the nested runs of a run."""
+        found: list[Run] = []
+        token = None
+        while token != "":
+            with answering(self.uri):
+                page = self._client.search_runs(
+                    [parent.info.experiment_id],
+                    f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
+                    ViewType.ACTIVE_ONLY,
+                    max_results=PAGE,
+                    page_token=token,
+                )
+            found += page
+            token = page.token or ""
+        return found
+
+    def history(self, run_id: str, metric: str) -> list[Metric]:
+        """Return every measurement of a metric."""
+        with answering(self.uri):
+            return list(self._client.get_metric_history(run_id, metric))
+
+    def create(self, experiment_id: str, *, name: str, time: int, tags: Mapping[str, str]) -> str:
+        """Create a run that began at this time, in milliseconds, and return its id."""
+        with answering(self.uri):
+            run = self._client.create_run(experiment_id, start_time=time, tags=dict(tags), run_name=name)
+            run_id = _given(run.info.run_id)
+            self._artifact_uris[run_id] = run.info.artifact_uri or ""
+            return run_id
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        metrics: list[tuple[str, float, int, int]],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
+        """Tell a run what one request may hold; a metric is its name, value, time in milliseconds, and step."""
+        measured = [Metric(*metric) for metric in metrics]
+        given = [Param(name, value) for name, value in params.items()]
+        tagged = [RunTag(name, value) for name, value in tags.items()]
+        with answering(self.uri):
+            self._client.log_batch(run_id, measured, given, tagged)
+
+    def upload(self, run_id: str, path: Path, to: str) -> int:
+        """Store a file among the artifacts of a run, in the folder `to`; return its size."""
+        if not path.is_file():
+            raise RefusedError(f"{path}: the file is gone")
+        size = path.stat().st_size
+        with answering(self.uri):
+            self._files_of(run_id).log_artifact(str(path), to or None)  # type: ignore[no-untyped-call]  # MLflow has no types for it
+        return size
+
+    def confirm(self, run_id: str, told: Told) -> None:
+        """Raise DeliveryError if a run does not show what it was told."""
+        if not self.is_remote:
+            return
+        with answering(self.uri, refusals=()):  # whether the run is gone shows when it is told again
+            run = self._client.get_run(run_id)
+            _expect(run.info.run_id == run_id and _has(run, told))
+            latest = {(metric.key, metric.timestamp, metric.step) for metric in run.data.to_proto().metrics}
+            for name, time, step in told.metrics:
+                if (name, time, step) not in latest:  # a run shows the last one of a name
+                    history = self._client.get_metric_history(run_id, name)
+                    _expect(any((item.timestamp, item.step) == (time, step) for item in history))
+
+    def confirm_files(self, run_id: str, folder: str, sizes: Mapping[str, int]) -> None:
+        """Raise DeliveryError if a folder of a run's artifacts does not hold these files in these sizes."""
+        if not self.is_remote:
+            return
+        with answering(self.uri):
+            found = self._files_of(run_id).list_artifacts(folder or None)
+            stored = {Path(item.path).name: item.file_size for item in found}
+            # None: a store that does not tell sizes
+            _expect(all(stored.get(name, -1) in (size, None) for name, size in sizes.items()))
+
+    def files(self, run: Run, folder: str) -> dict[str, int | None]:
+        """Return the size of each file in a folder of a run's artifacts; None where the store does not tell it."""
+        with answering(self.uri):
+            found = get_artifact_repository(run.info.artifact_uri, self.uri).list_artifacts(folder)
+        return {item.path.removeprefix(f"{folder}/"): item.file_size for item in found if not item.is_dir}
+
+    def download(self, run: Run, path: str, into: Path) -> Path:
+        """Copy a file from the artifacts of a run into a folder, below the same path; return where it is."""
+        with answering(self.uri):
+            files = get_artifact_repository(run.info.artifact_uri, self.uri)
+            return Path(files.download_artifacts(path, str(into)))  # type: ignore[no-untyped-call]  # MLflow has no types for it
+
+    def register(self, run_id: str, sweep_run_id: str, entry: Mapping[str, Any]) -> None:
+        """Make the artifacts `model` of a run a version of a registered model, and the champion if it is better."""
+        # 403: the model belongs to somebody else, whom waiting does not change.
+        with answering(self.uri, REFUSALS | {403}):
+            registry.register(self._client, run_id, sweep_run_id, entry)
+
+    def fetch_model(self, uri: str, folder: Path) -> Path:
+        """Bring the files of `models:/...` or `runs:/...` into a folder and return where they lie."""
+        with answering(self.uri):
+            location = registry.location(self._client, uri)
+            return Path(download_artifacts(location, dst_path=str(folder), tracking_uri=self.uri))
+
+    def _files_of(self, run_id: str) -> ArtifactRepository:
+        """Return where the artifacts of a run are.
+
+        MLflow's client would ask each time, and remember an empty answer for as long as the process lives.
+        """
+        if run_id not in self._files:
+            uri = self._artifact_uris.get(run_id) or self._client.get_run(run_id).info.artifact_uri
+            self._files[run_id] = get_artifact_repository(_given(uri), self.uri)
+        return self._files[run_id]
+
+    def add_dataset(self, run_id: str, entry: Mapping[str, Any]) -> None:
+        """Tell which data a run used."""
+        with answering(self.uri):
+            context = [InputTag("mlflow.data.context", "training")]
+            self._client.log_inputs(run_id, [DatasetInput(_dataset(entry), context)])
+
+    def reopen(self, run_id: str) -> None:
+        """Say that a run goes on."""
+        with answering(self.uri):
+            self._client.update_run(run_id, status="RUNNING")
+            self._confirm(run_id, lambda run: run.info.status == "RUNNING")
+
+    def close(self, run_id: str, status: str, time: int) -> None:
+        """Say how a run ended, and when, in milliseconds."""
+        with answering(self.uri):
+            self._client.set_terminated(run_id, status, time)
+            self._confirm(run_id, lambda run: (run.info.status, run.info.end_time) == (status, time))
+
+    def remove_twins(self, run_id: str) -> None:
+        """Remove what a creation has left that was given up and carried out all the same: a run with nothing in it."""
+        with answering(self.uri):
+            run = self._client.get_run(run_id)
+            _expect(run.info.run_id == run_id)
+            if not (identity := run.data.tags.get(IDENTITY_TAG)):
+                return
+            runs = self._carrying(run.info.experiment_id, identity, ViewType.ALL)
+            _expect(run_id in [found.info.run_id for found in runs])
+            for twin in runs:
+                is_empty = not (twin.data.params or twin.data.metrics)
+                if twin.info.run_id != run_id and twin.info.lifecycle_stage == "active" and is_empty:
+                    self._client.delete_run(twin.info.run_id)
+
+    def _carrying(self, experiment_id: str, identity: str, view: int) -> list[Run]:
+        return list(self._client.search_runs([experiment_id], f"tags.`{IDENTITY_TAG}` = '{identity}'", view))
+
+    def _confirm(self, run_id: str, shows: Callable[[Run], bool]) -> None:
+        if self.is_remote:
+            run = self._client.get_run(run_id)
+            _expect(run.info.run_id == run_id and shows(run))
+
+
+def _has(run: Run, told: Told) -> bool:
+    """Tell whether a run has these params, tags and datasets; MLflow cuts values that are too long for it."""
+    tagged = all(run.data.tags.get(name, "")[:1000] == value[:1000] for name, value in told.tags.items())
+    used = [found.dataset for found in run.inputs.dataset_inputs] if run.inputs else []
+    return tagged and told.params <= run.data.params.keys() and all(_dataset(entry) in used for entry in told.datasets)
+
+
+def _dataset(entry: Mapping[str, Any]) -> Dataset:
+    return Dataset(
+        name=entry["name"],
+        digest=entry["digest"],
+        source_type="local",
+        source=json.dumps({"uri": entry["source"]}),
+        profile=json.dumps(entry["profile"]),
+    )
+
+
+def _expect(told: bool) -> None:
+    if not told:
+        raise ConnectionError("the server has not got what it said it took")
+
+
+def _given(value: str | None) -> str:
+    _expect(bool(value))
+    return str(value)

@@ -1,0 +1,124 @@
+"""What a RunManager without arguments tracks with: a folder, a parent run, sinks and a courier."""
+
+import sys
+import time
+import traceback
+import uuid
+import weakref
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from sweeptrail.errors import DeliveryError
+from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox.delivery.background import BackgroundCourier
+from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.outbox.description import Description
+from sweeptrail.outbox.folders import LOCK, new_sweep_folder
+from sweeptrail.outbox.run_journal import Outbox
+from sweeptrail.records import Epoch, RunResult, RunStart, Status
+from sweeptrail.results.parent_run import Standings
+from sweeptrail.system.locks import locked
+from sweeptrail.tracking.tags import context_tags
+from sweeptrail.tracking.uri import Tracking, without_credentials
+from sweeptrail.training.sinks import Sink
+from sweeptrail.training.sinks.console import Console
+from sweeptrail.training.sinks.tensorboard import TensorBoard
+
+DELIVERY_TIMEOUT = 10.0
+"""Seconds to wait at the end for a server that does not answer."""
+
+
+class Standalone:
+    """A sweep without a driver: it begins with the first run of a loop and ends with `finish`.
+
+    It is the last of its own sinks, so that it knows which run is open when the loop breaks off.
+    """
+
+    def __init__(self, owner: object) -> None:
+        """Open the parent run. It is closed at the latest when `owner` is gone or the process ends."""
+        tracking = Tracking.from_environment()
+        folder = new_sweep_folder(Path("runs"))
+        identity, tags = uuid.uuid4().hex, context_tags()
+        Description(identity, time.time(), without_credentials(tracking.uri), settings={}, runs=[]).write(folder)
+        self._lifetime = ExitStack()
+        self._lifetime.enter_context(locked(folder / LOCK))
+        self._start: RunStart | None = None
+        self._epochs: list[Epoch] = []
+        self._results: list[RunResult] = []
+        self._standings = Standings(folder, identity, tracking.uri, has_report=False)
+        self._closes_parent = not tracking.adopted_closes_itself
+        self._journal = journal.Journal(folder / journal.FILE_NAME)
+        self._journal.append(
+            entries.opened(
+                identity,
+                name=folder.name,
+                time=time.time(),
+                tags=tags,
+                experiment=tracking.experiment_entry(),
+                adopt=tracking.adopt_entry(),
+            )
+        )
+        self.sinks: Sequence[Sink] = [
+            TensorBoard(str(folder)),
+            Outbox(str(folder), parent=identity, tags=tags),
+            Console(),
+            self,
+        ]
+        courier = Courier(tracking.uri, folder)
+        with suppress(DeliveryError):
+            _ = courier.server  # loaded now: in the background it would slow the first epoch down
+        self._courier = BackgroundCourier(courier, say=_say)
+        self._courier.start()
+        self._abandon = weakref.finalize(owner, self._close_abandoned)
+
+    def begin(self, start: RunStart, *_: Any) -> None:
+        self._start, self._epochs = start, []
+
+    def epoch(self, epoch: Epoch) -> None:
+        self._epochs.append(epoch)
+
+    def end(self, result: RunResult) -> None:
+        self._start = None
+        self._results.append(result)
+
+    def finish(self, files: Sequence[Path], status: Status = "FINISHED", reason: str = "") -> None:
+        """Log these files on the parent, close it, and deliver everything."""
+        self._abandon.detach()
+        if reason:
+            self._journal.append(entries.tags({"sweeptrail.reason": reason}))
+        for file in files:
+            self._journal.append(entries.artifact(str(file.absolute())))
+        if self._closes_parent:  # an MLflow run of somebody else has a description of its own
+            for entry in self._standings.write(self._standings.board(self._results)):
+                self._journal.append(entry)
+            self._journal.append(entries.closed(status, time=time.time()))
+        self._journal.sync()
+        self._journal.close()
+        self._lifetime.close()
+        self._courier.finish(DELIVERY_TIMEOUT)
+        if waiting := self._courier.waiting():
+            folder = self._journal.path.parent
+            _say(f"{waiting} records wait for the tracking server; to deliver them: sweeptrail sync '{folder}'")
+
+    def _close_abandoned(self) -> None:
+        """Close what the loop left open; whatever broke it off is what Python reported last."""
+        error = getattr(sys, "last_value", None)
+        if not self._start and not error:
+            self.finish([])
+            return
+        status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        text = "".join(traceback.format_exception(error)) if error else "the loop ended without end_run()"
+        if start := self._start:
+            result = RunResult(
+                start.index, start.name, start.params, status, tuple(self._epochs), error=text, time=time.time()
+            )
+            for sink in self.sinks:
+                with suppress(Exception):  # the others must be told all the same
+                    sink.end(result)
+        self.finish([], status, text.strip().rpartition("\n")[2])
+
+
+def _say(message: str) -> None:
+    print(f"sweeptrail: {message}", file=sys.stderr, flush=True)
