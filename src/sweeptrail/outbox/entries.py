@@ -1,100 +1,187 @@
-"""What a journal can say of an MLflow run, one function for each kind of record."""
+"""What a journal can say of an MLflow run: a value for each kind of record.
+
+Version 1 knew one kind, `metrics`, for what is now `epoch`, `final` and `measured`.
+"""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
-from sweeptrail.outbox.journal import Entry
+from sweeptrail.records import Status
 
-IDENTITY_TAG = "sweeptrail.identity"
-"""The tag by which a run is found again when the answer to its creation was lost."""
-
-
-def opened(
-    identity: str,
-    *,
-    name: str,
-    time: float,
-    tags: Mapping[str, str],
-    parent: str = "",
-    experiment: Mapping[str, str] | None = None,
-    adopt: Mapping[str, str] | None = None,
-) -> Entry:
-    """The run exists, or goes on; `adopt` names a run that is there already: its `uri` and `run_id`.
-
-    `experiment` is the `id` or the `name` of the experiment of a run that has no parent.
-    """
-    return {
-        "kind": "opened",
-        "identity": identity,
-        "name": name,
-        "time": milliseconds(time),
-        "tags": dict(tags),
-        "parent": parent,
-        "experiment": dict(experiment or {}),
-        "adopt": dict(adopt or {}),
-    }
+VERSION = 2
+"""Of the journal; the record that opens a run has it."""
 
 
-def params(values: Mapping[str, Any]) -> Entry:
+@dataclass(frozen=True)
+class Opened:
+    """The run exists, or goes on."""
+
+    kind: ClassVar = "opened"
+    identity: str
+    name: str
+    time: int
+    """Milliseconds since 1970, as in every record."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parent: str = ""
+    """The identity of the sweep; empty for the sweep's own run."""
+    experiment: Mapping[str, str] = field(default_factory=dict)
+    """The `id` or the `name` of the experiment of a run that has no parent."""
+    adopt: Mapping[str, str] = field(default_factory=dict)
+    """A run that is there already: its `uri` and `run_id`."""
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Params:
     """Parameters of the run; what the run has already is left as it is."""
-    return {"kind": "params", "values": {name: str(value) for name, value in values.items()}}
+
+    kind: ClassVar = "params"
+    values: Mapping[str, str]
 
 
-def tags(values: Mapping[str, str]) -> Entry:
+@dataclass(frozen=True)
+class Tags:
     """Tags of the run; a later value replaces an earlier one."""
-    return {"kind": "tags", "values": dict(values)}
+
+    kind: ClassVar = "tags"
+    values: Mapping[str, str]
 
 
-def metrics(values: Mapping[str, float], *, step: int, time: float) -> Entry:
-    """Measurements at one step, at this time in seconds since 1970."""
-    return {"kind": "metrics", "values": dict(values), "step": step, "time": milliseconds(time)}
+@dataclass(frozen=True)
+class Metrics:
+    """Measurements at one step."""
+
+    kind: ClassVar = "measured"
+    values: Mapping[str, float]
+    step: int
+    time: int
 
 
-def artifact(path: str, to: str = "", *, growing: bool = False) -> Entry:
-    """A file, by its path from the journal's folder, that goes into the folder `to` of the artifacts.
+@dataclass(frozen=True)
+class EpochMetrics(Metrics):
+    """What was measured in an epoch, which is the step."""
 
-    One that is still growing may be passed over: the end of its run tells of it again.
-    """
-    return {"kind": "artifact", "path": path, "to": to, **({"growing": True} if growing else {})}
+    kind: ClassVar = "epoch"
 
 
-def link(tag: str, identity: str) -> Entry:
+@dataclass(frozen=True)
+class FinalMetrics(Metrics):
+    """What was measured once, at the end of the run."""
+
+    kind: ClassVar = "final"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file, by its path from the journal's folder, that goes into the folder `to` of the artifacts."""
+
+    kind: ClassVar = "artifact"
+    path: str
+    to: str = ""
+    growing: bool = False
+    """One that still grows may be passed over: the end of its run tells of it again."""
+
+
+@dataclass(frozen=True)
+class Link:
     """A tag with the id that the run of this identity, a sweep's, has on the tracking server."""
-    return {"kind": "link", "tag": tag, "identity": identity}
+
+    kind: ClassVar = "link"
+    tag: str
+    identity: str
 
 
-def note(text: str) -> Entry:
-    """The description of the run, Markdown whose links are those of outbox/links.py; a later one replaces it."""
-    return {"kind": "note", "text": text}
+@dataclass(frozen=True)
+class Note:
+    """The description of the run, Markdown whose links are those of tracking/ui_links.py; a later one replaces it."""
+
+    kind: ClassVar = "note"
+    text: str
 
 
-def dataset(*, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> Entry:
+@dataclass(frozen=True)
+class Dataset:
     """The data that the run used."""
-    return {"kind": "dataset", "name": name, "digest": digest, "source": source, "profile": dict(profile)}
+
+    kind: ClassVar = "dataset"
+    name: str
+    digest: str
+    source: str
+    profile: Mapping[str, Any]
 
 
-def version(
-    *, name: str, metric: str, value: float, data: str, parent: str, tags: Mapping[str, str] | None = None
-) -> Entry:
-    """The artifacts `model` of the run are a version of the registered model `name`.
+@dataclass(frozen=True)
+class Version:
+    """The artifacts `model` of the run are a version of the registered model `name`."""
 
-    `metric`, with this `value` on this `data`, is what it is compared with the champion by, greater
-    being better; `parent` is the identity of the sweep.
-    """
-    return {
-        "kind": "version",
-        "name": name,
-        "metric": metric,
-        "value": value,
-        "data": data,
-        "parent": parent,
-        "tags": dict(tags or {}),
-    }
+    kind: ClassVar = "version"
+    name: str
+    metric: str
+    """With `value` on `data`, what it is compared with the champion by."""
+    value: float
+    data: str
+    parent: str
+    """The identity of the sweep."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    greater_is_better: bool = True
 
 
-def closed(status: str, *, time: float) -> Entry:
+@dataclass(frozen=True)
+class Closed:
     """The run is over."""
-    return {"kind": "closed", "status": status, "time": milliseconds(time)}
+
+    kind: ClassVar = "closed"
+    status: Status
+    time: int
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A record that a later version has written."""
+
+    kind: str
+
+
+Entry = (
+    Opened | Params | Tags | Metrics | EpochMetrics | FinalMetrics | Artifact | Link | Note | Dataset | Version | Closed
+    | Unknown
+)  # fmt: skip
+
+KINDS: Mapping[str, Any] = {
+    cls.kind: cls
+    for cls in (
+        Opened,
+        Params,
+        Tags,
+        Metrics,
+        EpochMetrics,
+        FinalMetrics,
+        Artifact,
+        Link,
+        Note,
+        Dataset,
+        Version,
+        Closed,
+    )
+}
+
+
+def as_mapping(entry: Entry) -> dict[str, Any]:
+    """Return the record as JSON holds it."""
+    return {"kind": entry.kind, **vars(entry)}
+
+
+def from_mapping(record: Mapping[str, Any]) -> Entry:
+    """Return what a record of this or an earlier version says."""
+    kind = record["kind"]
+    if kind == "metrics":  # of version 1, where an epoch is what has a loss
+        kind = "epoch" if "loss" in record["values"] else "final"
+    if (cls := KINDS.get(kind)) is None:
+        return Unknown(kind)
+    known = {each.name for each in fields(cls)}
+    entry: Entry = cls(**{name: value for name, value in record.items() if name in known})
+    return entry
 
 
 def milliseconds(seconds: float) -> int:

@@ -7,13 +7,10 @@ without its newline was torn off by a crash and counts as never written.
 import json
 import os
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sweeptrail.errors import JournalError
-
-Entry = Mapping[str, Any]
+from sweeptrail.outbox.entries import Entry, as_mapping, from_mapping
 
 FILE_NAME = "outbox.jsonl"
 """The journal's name in the folder of a run or of a sweep."""
@@ -62,7 +59,7 @@ class Journal:
 
 def encode(entry: Entry) -> bytes:
     """Return the line that holds this record."""
-    text = json.dumps(entry, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    text = json.dumps(as_mapping(entry), separators=(",", ":"), ensure_ascii=True).encode("ascii")
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
@@ -89,8 +86,7 @@ def _decode(line: bytes) -> Entry | None:
     checksum, _, text = line[:-1].partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None
-    entry: Entry = json.loads(text)
-    return entry
+    return from_mapping(json.loads(text))
 
 
 def _cut_torn_line(file: int) -> int:

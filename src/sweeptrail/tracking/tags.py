@@ -1,4 +1,4 @@
-"""Who runs what code: the tags that every MLflow run carries."""
+"""The tags of runs: what ours are called, and those that say who runs what code."""
 
 import getpass
 import subprocess
@@ -8,6 +8,27 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sweeptrail.version import __version__
+
+IDENTITY = "sweeptrail.identity"
+"""By which a run is found again when the answer to its creation was lost."""
+SETTINGS = "sweeptrail.settings"
+"""The settings of a sweep as JSON, on its parent run; params of a run cannot be widened later."""
+GOAL = "sweeptrail.goal"
+"""What ranks the runs of a sweep: `max:validation_accuracy`."""
+RUN = "sweeptrail.run"
+"""The number of a nested run."""
+KEY = "sweeptrail.key"
+"""What a nested run is recognised by: a hash of all that changes its numbers."""
+FOLDER = "sweeptrail.folder"
+DATA_DIGEST = "sweeptrail.data_digest"
+REASON = "sweeptrail.reason"
+"""Why a run did not finish."""
+WARNINGS = "sweeptrail.warnings"
+CHAMPION = "sweeptrail.champion"
+CHAMPION_RUN_ID = "sweeptrail.champion_run_id"
+RESUMES = "sweeptrail.resumes"
+PARENT_RUN_ID = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
 
 
 def context_tags() -> dict[str, str]:
