@@ -1,14 +1,37 @@
 """What a run is asked to do and what it leaves behind, as plain values."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sweeptrail.search.space import Run
-from sweeptrail.sweeps.settings import RunSettings
-
 Value = bool | int | float | str
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What ranks the runs of a sweep; it travels with the sweep."""
+
+    metric: str
+    greater_is_better: bool = True
+
+    def __str__(self) -> str:
+        return f"{'max' if self.greater_is_better else 'min'}:{self.metric}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Goal":
+        """Return what `max:NAME` or `min:NAME` stands for; raises ValueError."""
+        direction, _, metric = text.partition(":")
+        if direction not in ("max", "min") or not metric:
+            raise ValueError(f"expected max:NAME or min:NAME, got {text!r}")
+        return cls(metric, direction == "max")
+
+    def rank(self, value: float) -> tuple[bool, float]:
+        """Return what sorts values, the best first; nan comes last."""
+        if math.isnan(value):
+            return True, 0.0
+        return False, -value if self.greater_is_better else value
 
 
 @dataclass(frozen=True)
@@ -19,25 +42,29 @@ class Job:
     """Its number in the sweep, from 1."""
     name: str
     """What people see: `1_lr=0.01,batch_size=100,shuffle=True`; also the name of its folder."""
-    run: Run
-    settings: RunSettings
+    params: Mapping[str, Any]
+    """The hyperparameters that distinguish this run: the columns of the results table."""
+    settings: Mapping[str, Any]
+    """What else it is carried out with."""
     folder: str
     """The run's own folder on disk."""
+    key: str = ""
+    """What the run is recognised by: a hash of all that changes its numbers."""
     parent: str = ""
     """The identity of the sweep."""
     tags: Mapping[str, str] = field(default_factory=dict)
     sinks: tuple[str, ...] = ()
     """Names of the sinks that are built where the run is carried out."""
+    epochs: int | None = None
+    """How many are planned, when that is known."""
+    threads: int = 1
+    cost: float = 0.0
+    """How long it may take, in units of the task's own: the longest begins first."""
 
     @property
-    def key(self) -> str:
-        """What the run is recognised by: a hash of all that changes its numbers."""
-        return self.tags.get("sweeptrail.key", "")
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The hyperparameters that distinguish this run: the columns of the results table."""
-        return self.run._asdict()  # type: ignore[attr-defined, no-any-return]  # a Run is a namedtuple
+    def values(self) -> dict[str, Any]:
+        """All that it is carried out with."""
+        return {**self.settings, **self.params}
 
 
 @dataclass(frozen=True)

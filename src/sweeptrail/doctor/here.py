@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sweeptrail.doctor.findings import Finding
 from sweeptrail.errors import DataError, SweeptrailError
+from sweeptrail.training.task import DEFAULT_TASK, find_task
 
 ROOM = 10**9
 """Bytes that should be free."""
@@ -18,23 +19,19 @@ PROBE = bytes(1 << 20)
 
 
 def look_at_data(data_dir: str) -> Iterator[Finding]:
-    """Say whether the images are here and whole."""
-    from sweeptrail.fashion_mnist import data
-
-    usual = [folder for folder in (Path("data") / data.TORCHVISION, data.DEBIAN) if any(folder.glob("*-ubyte*"))]
-    folder = data_dir or str(next(iter(usual), ""))
+    """Say whether the data are here and whole."""
+    task = find_task(DEFAULT_TASK)
     try:
-        found = data.load(folder) if folder else None  # without a folder, it would download them
+        here = task.data_here(data_dir)
     except DataError as error:
         *problems, todo = error.problems
         more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
         yield Finding("problem", "data", f"{problems[0]}{more}", todo)
         return
-    if found:
-        yield Finding("ok", "data", f"Fashion-MNIST in {found.folder}")
+    if here:
+        yield Finding("ok", "data", here)
     else:
-        todo = "the first sweep downloads them (30 MB); without a network: apt-get install dataset-fashion-mnist"
-        yield Finding("warning", "data", "Fashion-MNIST is not on this machine", f"{todo}, or --data-dir FOLDER")
+        yield Finding("warning", "data", *task.missing_data)
 
 
 def look_at_disk(runs_dir: Path) -> Iterator[Finding]:

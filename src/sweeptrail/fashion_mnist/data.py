@@ -40,7 +40,7 @@ WAYS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FashionMnist:
     """The data set as published, whatever the files were packed in, in memory that processes can share."""
 
@@ -96,24 +96,20 @@ def load(data_dir: str | None = None, download_to: str = "data") -> FashionMnist
     Each file may be as it is or packed as .gz. Raises DataError with a line for each file that is
     missing or damaged; a damaged folder is never passed over for the next.
     """
+    found = load_here(data_dir, download_to)
+    if found is None:
+        _download(Path(download_to))
+        found = _read(Path(download_to) / TORCHVISION)
+    return found
+
+
+def load_here(data_dir: str | None = None, download_to: str = "data") -> FashionMnist | None:
+    """Return the same if they are on this machine; nothing is downloaded. Raises DataError for damaged ones."""
     if data_dir is not None:
         return _read(_given(Path(data_dir)))
-    downloaded = Path(download_to) / TORCHVISION
-    for folder in (downloaded, DEBIAN):
-        if _has_any(folder):
-            return _read(folder)
-    _download(Path(download_to))
-    return _read(downloaded)
-
-
-def find(download_to: str = "data") -> FashionMnist | None:
-    """Return the data if they are on this machine, where nobody said otherwise; nothing is downloaded."""
     for folder in (Path(download_to) / TORCHVISION, DEBIAN):
         if _has_any(folder):
-            try:
-                return _read(folder)
-            except DataError:
-                return None
+            return _read(folder)
     return None
 
 

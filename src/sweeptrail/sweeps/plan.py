@@ -1,16 +1,18 @@
 """Checks everything before anything is trained."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from sweeptrail.errors import SettingsError, UsageError
-from sweeptrail.fashion_mnist import data
-from sweeptrail.outbox import description, folders
-from sweeptrail.sweeps.resume import find_local, merged, nothing_to_resume, without_defaults
-from sweeptrail.sweeps.settings import NETWORKS, Settings, parse
+from sweeptrail.outbox import sweep_folder
+from sweeptrail.search import text
+from sweeptrail.results.find import find_local, nowhere
+from sweeptrail.sweeps.resume import merged, without_defaults
+from sweeptrail.sweeps.settings import Settings, parameters_of, parse
 from sweeptrail.tracking.uri import Tracking
+from sweeptrail.training.task import DEFAULT_TASK, Prepared, Task, find_task
 
 T = TypeVar("T")
 
@@ -20,7 +22,7 @@ class Plan:
     """A sweep that can be carried out."""
 
     settings: Settings
-    data: data.FashionMnist
+    data: Prepared
     runs_dir: Path
     tracking: Tracking
     tracked: bool = True
@@ -43,21 +45,22 @@ def make_plan(
     the data, and in the tracking server's URI (`tracking` finds that out).
     """
     problems: list[str] = []
+    task = find_task(DEFAULT_TASK)
     server = _collect(tracking, problems)
-    home = folders.home(server) if server else Path.cwd()
+    home = sweep_folder.home(server) if server else Path.cwd()
     runs = home / "runs" if runs_dir == "auto" else Path(runs_dir).absolute()
-    _collect(lambda: folders.check_writable(runs), problems)
+    _collect(lambda: sweep_folder.check_writable(runs), problems)
     resumed = _collect(lambda: _find(resume, server, runs), problems) if server and not problems else None
     if server and server.adopt:
-        texts = without_defaults(texts)  # `mlflow run` passes every setting, given or not
-    settings = _collect(lambda: parse(_with_recorded(texts, resumed)), problems)
-    data_dir = texts.get("data_dir", "auto")
-    images = _collect(lambda: data.load(None if data_dir == "auto" else data_dir, str(home / "data")), problems)
+        texts = without_defaults(parameters_of(task), texts)  # `mlflow run` passes every setting, given or not
+    settings = _collect(lambda: parse(_with_recorded(task, texts, resumed), task), problems)
+    right, _ = text.parse(parameters_of(task), texts)
+    prepared = _collect(lambda: task.prepare(right, home), problems)
     if settings:
-        problems += _machine_problems(settings)
-    if problems or not (settings and server and images):
+        problems += task.problems_here(settings.values)
+    if problems or not (settings and server and prepared):
         raise UsageError(problems)
-    return Plan(settings, images, runs, server, tracked, resumed)
+    return Plan(settings, prepared, runs, server, tracked, resumed)
 
 
 def _find(which: str, tracking: Tracking, runs_dir: Path) -> Path | None:
@@ -78,11 +81,13 @@ def _find(which: str, tracking: Tracking, runs_dir: Path) -> Path | None:
             return pulled
     if which == "none":
         return None
-    raise nothing_to_resume(runs_dir, which)
+    raise SettingsError(f"resume: {nowhere(runs_dir, which)}")
 
 
-def _with_recorded(texts: Mapping[str, str], resumed: Path | None) -> Mapping[str, str]:
-    return merged(description.read(resumed).settings, texts) if resumed else texts
+def _with_recorded(task: Task, texts: Mapping[str, str], resumed: Path | None) -> Mapping[str, str]:
+    if not resumed:
+        return texts
+    return merged(parameters_of(task), sweep_folder.read(resumed).settings, texts)
 
 
 def _collect(step: Callable[[], T], problems: list[str]) -> T | None:
@@ -91,22 +96,3 @@ def _collect(step: Callable[[], T], problems: list[str]) -> T | None:
     except UsageError as error:
         problems += error.problems
         return None
-
-
-def _machine_problems(settings: Settings) -> Iterable[str]:
-    """What this machine has not; torch is loaded only when it must be asked."""
-    kind, _, number = settings.device.partition(":")
-    if kind in ("cuda", "mps"):
-        import torch
-
-        there = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
-        if int(number or 0) >= there:
-            yield f"device: expected one that this machine has, got {settings.device!r}; write device=auto"
-    for name in settings.network:
-        if name not in NETWORKS:
-            from sweeptrail.fashion_mnist.networks import create
-
-            try:
-                create(name)
-            except SettingsError as error:
-                yield from error.problems

@@ -83,9 +83,9 @@ class RunManager:
             self._start = None
             raise
 
-    def go_on_after(self, epochs: Sequence[Epoch]) -> None:
+    def resume(self, epochs: Sequence[Epoch]) -> None:
         """Take over the epochs that the run had completed before it was interrupted; the sinks are told again."""
-        self._expect(self._start and not self._epochs, "go_on_after() comes right after begin_run()")
+        self._expect(self._start and not self._epochs, "resume() comes right after begin_run()")
         for epoch in epochs:
             self._keep(epoch)
         self.epoch_count = epochs[-1].epoch if epochs else 0

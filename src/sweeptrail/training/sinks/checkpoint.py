@@ -19,19 +19,21 @@ FILE_NAME = "checkpoint.pt"
 class Checkpoint:
     """Writes weights, optimizer, generators and all epochs so far into one file, whole, after each epoch."""
 
-    def __init__(self, folder: str, *, key: str, optimizer: Optimizer) -> None:
+    def __init__(self, folder: str, *, key: str) -> None:
         """`key` is what the run is recognised by: another run's checkpoint is never taken for its own."""
         self._path = Path(folder, FILE_NAME)
         self._key = key
-        self._optimizer = optimizer
         self._epochs: list[Epoch] = []
 
-    def restore(self, network: nn.Module, loader: Any) -> list[Epoch]:
+    def restore(self, network: nn.Module, optimizer: Optimizer, loader: Any) -> list[Epoch]:
         """Put network, optimizer and generators where the last epoch left them; return the epochs so far.
+
+        From now on the optimizer is kept as well.
 
         Without a checkpoint, or with one that is damaged or of another run, nothing is changed and
         no epoch returned: the run begins anew.
         """
+        self._optimizer = optimizer
         state = _load(self._path)
         if state is None or state["key"] != self._key:
             return []

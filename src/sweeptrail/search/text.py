@@ -1,0 +1,156 @@
+"""Words to values: what a parameter is called, what it may be, and how text becomes that."""
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeptrail.errors import SettingsError
+
+LARGEST = 2**53
+"""No number here needs to be larger, and up to here every whole number is exact everywhere."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One thing that can be set: an option, a parameter of MLproject, a row in the table of settings."""
+
+    name: str
+    default: str
+    """As a person would write it."""
+    parse: Callable[[str], Any]
+    """Turns the text of one value into it; raises ValueError."""
+    expected: str
+    """In words, what the values may be."""
+    meaning: str
+    example: str = ""
+    """A text that is right; the default where there is none."""
+    is_axis: bool = False
+    """Whether it may be a list: a dimension of the grid."""
+    is_column: bool = False
+    """Whether it is a column of the results also when it has a single value."""
+    is_of_run: bool = True
+    """Whether single runs are carried out with it; the others are the sweep's own."""
+    changes_numbers: bool = True
+    """Whether runs that differ in it alone are different runs."""
+
+    def values(self, text: str) -> Any:
+        """Return the value, for an axis the tuple of values, that a text stands for.
+
+        Raises ValueError, whose text says what came, what was expected and what to write.
+        """
+        write = f"write {self.name}={self.example or self.default}"
+        items = [item.strip() for item in text.split(",")] if self.is_axis else [text.strip()]
+        values: list[Any] = []
+        for item in items:
+            if not item:
+                raise ValueError(f"{self.name}: expected {self.expected}, got an empty value in {text!r}; {write}")
+            try:
+                values.append(self.parse(item))
+            except ValueError:
+                raise ValueError(f"{self.name}: expected {self.expected}, got {item!r}; {write}") from None
+        twice = [value for position, value in enumerate(values) if value in values[:position]]
+        if twice:
+            raise ValueError(f"{self.name}: {twice[0]} is given twice in {text!r}; write each value once")
+        return tuple(values) if self.is_axis else values[0]
+
+    def text(self, value: Any) -> str:
+        """Return a value as a person would write it, which `values` reads back."""
+        if self.is_axis:
+            return ",".join(_text(item) for item in value)
+        return self.default_word if value is None else _text(value)
+
+    @property
+    def default_word(self) -> str:
+        """The word for no value, `auto` for one."""
+        return self.parse.word if isinstance(self.parse, OrNone) else self.default
+
+
+def parse(parameters: Sequence[Parameter], texts: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the values that these texts, or else the defaults, stand for, and a line for each mistake.
+
+    One with a mistake is not among the values.
+    """
+    problems = [unknown_name(parameters, name) for name in texts if name not in {each.name for each in parameters}]
+    values: dict[str, Any] = {}
+    for parameter in parameters:
+        try:
+            values[parameter.name] = parameter.values(texts.get(parameter.name, parameter.default))
+        except ValueError as error:
+            problems.append(str(error))
+    return values, problems
+
+
+def parse_or_raise(parameters: Sequence[Parameter], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values that these texts stand for; raises SettingsError with every mistake in every text."""
+    values, problems = parse(parameters, texts)
+    if problems:
+        raise SettingsError(problems)
+    return values
+
+
+def as_text(parameters: Iterable[Parameter], values: Mapping[str, Any]) -> dict[str, str]:
+    """Return each value as a person would write it."""
+    return {each.name: each.text(values[each.name]) for each in parameters}
+
+
+def unknown_name(parameters: Iterable[Parameter], name: str) -> str:
+    """Return the sentence for a setting that does not exist, with the nearest that does."""
+    names = [each.name for each in parameters]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; the settings are {', '.join(names)}"
+    return f"{name}: there is no such setting{hint}"
+
+
+def typed(text: str) -> Any:
+    """Return the number or truth value that `str` has made this text of, or else the text."""
+    try:
+        value = json.loads(text.lower())
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float) else text
+
+
+def _text(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text.removesuffix(".0") if isinstance(value, float) else text
+
+
+def number(kind: Callable[[str], Any], at_least: float, *, above: bool = False) -> Callable[[str], Any]:
+    """Return what reads numbers of this kind from this one on, itself excluded if they must be above it."""
+
+    def parse_number(text: str) -> Any:
+        value = kind(text)
+        if not at_least <= value <= LARGEST or (above and value == at_least) or "_" in text:
+            raise ValueError  # also for nan, which is not between anything
+        return value
+
+    return parse_number
+
+
+def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    """Return what reads one of these words, in capitals or not."""
+
+    def parse_choice(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError
+        return text.lower()
+
+    return parse_choice
+
+
+def boolean(text: str) -> bool:
+    """Return what `true` or `false` stands for."""
+    return {"true": True, "false": False}[one_of(("true", "false"))(text)]
+
+
+@dataclass(frozen=True)
+class OrNone:
+    """Reads a word as None, and everything else as another parser does."""
+
+    word: str
+    other: Callable[[str], Any]
+
+    def __call__(self, text: str) -> Any:
+        return None if text.lower() == self.word else self.other(text)

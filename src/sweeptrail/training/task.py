@@ -1,0 +1,96 @@
+"""What a task is: all that sweeps need to know of what their runs train, found by its name."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sweeptrail.errors import UsageError
+from sweeptrail.records import Goal, Job, RunResult
+from sweeptrail.search.text import Parameter
+
+if TYPE_CHECKING:  # torch and matplotlib
+    from sweeptrail.results.report.section import Section
+    from sweeptrail.training.manager import RunManager
+    from sweeptrail.training.sinks.checkpoint import Checkpoint
+
+Values = Mapping[str, Any]
+"""What each parameter was set to."""
+
+BUILT_IN = {"fashion-mnist": "sweeptrail.fashion_mnist.task"}
+"""The modules of the tasks that come with this package; each has its task as TASK."""
+
+DEFAULT_TASK = "fashion-mnist"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all runs of a sweep have in common, made once."""
+
+    shared: Any
+    """What the runs are handed; it pickles, and its arrays lie in memory that processes share."""
+    name: str
+    digest: str
+    """What the data are, in 16 hexadecimal digits."""
+    source: str
+    """Where the data lie."""
+    profile: Mapping[str, int]
+    """How many samples there are of what."""
+
+
+class Task(Protocol):
+    """What runs train. Nothing here loads torch but what is said to be called in a worker."""
+
+    name: str
+    parameters: Sequence[Parameter]
+    missing_data: tuple[str, str]
+    """What is said where the data are not here, and what to do about it."""
+    preload: Sequence[str]
+    """The modules that workers import once for all."""
+    preload_export: Sequence[str]
+    """The same for those that make models of finished runs."""
+
+    def problems(self, values: Values) -> Iterable[str]:
+        """Yield what is wrong between settings that are each right; those with a mistake are not there."""
+
+    def problems_here(self, values: Values) -> Iterable[str]:
+        """Yield what the settings ask for and this machine has not."""
+
+    def goal(self, values: Values) -> Goal:
+        """Return what ranks the runs."""
+
+    def prepare(self, values: Values, home: Path) -> Prepared:
+        """Return the data, which may be kept below `home`; raises DataError."""
+
+    def data_here(self, folder: str) -> str:
+        """Say where the data are, in this folder or else where a sweep looks; empty if it would have to get them.
+
+        Raises DataError for damaged ones.
+        """
+
+    def cost(self, values: Values) -> float:
+        """Estimate how long a run takes, in any unit."""
+
+    def modules(self, values: Values) -> set[str]:
+        """Return the names of the user's own modules that the runs import."""
+
+    def chosen_on(self, job: Job, metric: str) -> str:
+        """Return on what data the run was measured by this metric: only there can two values be compared."""
+
+    def train(self, job: Job, shared: Any, manager: "RunManager", checkpoint: "Checkpoint") -> RunResult:
+        """Carry out one run, or what is left of it, in a worker."""
+
+    def exporter(self, shared: Any) -> Callable[[Job], RunResult]:
+        """Return the work, for a worker, that makes a model of a finished run; it raises SweeptrailError."""
+
+    def sections(self, shared: Any, run_folder: Path) -> "Sequence[Section]":
+        """Return what the report shows of the champion."""
+
+
+def find_task(name: str) -> Task:
+    """Return the task of this name; raises UsageError if there is none."""
+    if name not in BUILT_IN:
+        raise UsageError(f"task: expected any of {', '.join(BUILT_IN)}, got {name!r}")
+    task: Task = import_module(BUILT_IN[name]).TASK
+    return task
