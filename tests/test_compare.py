@@ -17,9 +17,9 @@ from sweeptrail.outbox.description import SETTINGS_TAG, Description
 from sweeptrail.outbox.run_journal import Outbox, append
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
 from sweeptrail.results import table as results_table
-from sweeptrail.results.compare import told_apart
-from sweeptrail.results.leaderboard import Entrant, make_leaderboard, rows
-from sweeptrail.results.runs_on_disk import ENTRANTS, as_json, entrants_in
+from sweeptrail.results.compare import with_unique_names
+from sweeptrail.results.leaderboard import RankedRun, make_leaderboard, table_rows
+from sweeptrail.results.runs_on_disk import RUNS, as_json, runs_in
 from sweeptrail.results.runs_on_server import gather
 from sweeptrail.sweeps import maintenance
 from sweeptrail.sweeps.settings import Settings, as_text
@@ -88,7 +88,7 @@ def deliver(folder: Path, uri: str) -> str:
     return box.run_id
 
 
-def untimed(entrants: list[Entrant], epochs: int = 2) -> list[Entrant]:
+def untimed(runs: list[RankedRun], epochs: int = 2) -> list[RankedRun]:
     """Return the runs with their last epochs, without the times of these, which no table has."""
     return [
         replace(
@@ -96,7 +96,7 @@ def untimed(entrants: list[Entrant], epochs: int = 2) -> list[Entrant]:
             folder="",
             result=replace(one.result, epochs=tuple(replace(each, time=0.0) for each in one.result.epochs[-epochs:])),
         )
-        for one in entrants
+        for one in runs
     ]
 
 
@@ -108,14 +108,14 @@ def run_command(tmp_path: Path, *arguments: str) -> Result:
 def test_the_folder_holds_the_runs_that_are_over(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     write_sweep(tmp_path / "sweep", uri)
-    found = entrants_in(tmp_path / "sweep")
+    found = runs_in(tmp_path / "sweep")
     assert [one.result for one in found] == [
         replace(ran(index, status), error=ran(index, status).reason or None)
         for index, status in enumerate(STATUSES, start=1)
     ]
     assert {(one.sweep, one.run_id) for one in found} == {("sweep", "")}
     deliver(tmp_path / "sweep", uri)
-    assert all(len(one.run_id) == 32 and one.experiment_id == "0" for one in entrants_in(tmp_path / "sweep"))
+    assert all(len(one.run_id) == 32 and one.experiment_id == "0" for one in runs_in(tmp_path / "sweep"))
 
 
 @pytest.mark.parametrize(("table", "spoilt", "epochs"), [(4, "", 2), (None, "", 1), (4, '{"not": "ours"}', 1)])
@@ -126,7 +126,7 @@ def test_the_tracking_server_tells_the_same_as_the_folder(
     write_sweep(folder, uri, table=table)
     if spoilt:
         (folder / "results.json").write_text(spoilt)
-    assert untimed(gather(uri, deliver(folder, uri))) == untimed(entrants_in(folder), epochs)
+    assert untimed(gather(uri, deliver(folder, uri))) == untimed(runs_in(folder), epochs)
 
 
 def test_a_run_that_went_on_after_the_table_was_written_has_its_last_epoch(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_run_that_went_on_after_the_table_was_written_has_its_last_epoch(tmp_p
 def test_the_sweep_of_a_loop_of_ones_own_is_compared_by_all_its_params(tmp_path: Path) -> None:
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs" / "own"
     write_sweep(folder, uri, settings={})
-    local, remote = entrants_in(folder), gather(uri, deliver(folder, uri))
+    local, remote = runs_in(folder), gather(uri, deliver(folder, uri))
     assert local[0].result.params == remote[0].result.params
     assert local[0].result.params == {"lr": 0.1, "batch_size": 100, "shuffle": True, "optimizer": "adam", "seed": 0}
     assert "best" not in run_command(tmp_path, "own").output.splitlines()[0]
@@ -166,7 +166,7 @@ def test_a_thousand_runs_on_a_server_take_five_requests(tmp_path: Path) -> None:
     with mlflow_server(tmp_path / "server") as server, proxy_before(server.port, seed=1) as proxy:
         write_sweep(tmp_path / "sweep", server.uri)
         run_id = deliver(tmp_path / "sweep", server.uri)
-        first = entrants_in(tmp_path / "sweep")
+        first = runs_in(tmp_path / "sweep")
         clone_runs(server, first[0].run_id, 1000)
         proxy.log.clear()
         found = gather(proxy.uri, run_id)
@@ -181,9 +181,9 @@ def test_a_sweep_that_has_ended_takes_four_requests_and_no_search(tmp_path: Path
     with mlflow_server(tmp_path / "server") as server, proxy_before(server.port, seed=1) as proxy:
         write_sweep(folder, server.uri)
         run_id = deliver(folder, server.uri)
-        known = entrants_in(folder)
-        write_whole(folder / ENTRANTS, as_json(make_leaderboard(known), run_id))
-        append(folder / journal.FILE_NAME, entries.artifact(ENTRANTS), entries.closed("FINISHED", time=2000.0))
+        known = runs_in(folder)
+        write_whole(folder / RUNS, as_json(make_leaderboard(known), run_id))
+        append(folder / journal.FILE_NAME, entries.artifact(RUNS), entries.closed("FINISHED", time=2000.0))
         Courier(server.uri, folder).deliver()
         proxy.log.clear()
         found = gather(proxy.uri, run_id)
@@ -240,7 +240,7 @@ def test_what_is_no_sweep_is_one_clear_line(tmp_path: Path) -> None:
     assert f"'{no_such_id}'; there are a" in run_command(tmp_path, no_such_id).stderr
     assert not (tmp_path / "mlflow.db").exists()
     deliver(folder, uri)
-    nested = entrants_in(folder)[0].run_id
+    nested = runs_in(folder)[0].run_id
     for which, message in [
         ("nonsense", "expected latest, a sweep's folder or the id of its parent run, got 'nonsense'; there are a"),
         (no_such_id, f"expected the id of a sweep's parent run, got '{no_such_id}'"),
@@ -288,9 +288,9 @@ def test_the_latest_may_be_that_of_a_loop_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_two_sweeps_of_the_same_name_are_no_repetitions_of_each_other() -> None:
-    first, second = (Entrant("baseline", replace(ran(1), time=time)) for time in (1.0, 2.0))
-    board = make_leaderboard(told_apart([[first], [second], [first]]))
-    assert [(place.entrants[0].sweep, len(place.entrants)) for place in board.places] == [
+    first, second = (RankedRun("baseline", replace(ran(1), time=time)) for time in (1.0, 2.0))
+    board = make_leaderboard(with_unique_names([[first], [second], [first]]))
+    assert [(row.runs[0].sweep, len(row.runs)) for row in board.rows] == [
         ("baseline", 1),
         ("baseline (2)", 1),
     ]
@@ -298,5 +298,5 @@ def test_two_sweeps_of_the_same_name_are_no_repetitions_of_each_other() -> None:
 
 def test_hyperparameters_that_are_called_like_our_columns_keep_both() -> None:
     run = replace(ran(1), params={"rank": 4, "sweep": "fast"})
-    [row] = rows(make_leaderboard([Entrant("mine", run)]))
+    [row] = table_rows(make_leaderboard([RankedRun("mine", run)]))
     assert (row["rank"], row["param_rank"], row["sweep"], row["param_sweep"]) == (1, 4, "mine", "fast")

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from sweeptrail.outbox import entries, journal
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.records import Epoch, RunResult, Status
-from sweeptrail.results.leaderboard import Entrant, make_leaderboard
+from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
 from sweeptrail.results.markdown import note
 from sweeptrail.tracking.ui_links import Where, resolve
 from tests.small_sweep import write_run
@@ -19,22 +19,22 @@ UI_LIMIT = 8000
 """MAX_TAG_VAL_LENGTH in mlflow/utils/validation.py."""
 
 
-def entrant(
+def ranked(
     index: int, *, name: str = "", status: Status = "FINISHED", error: str | None = None, **params: Any
-) -> Entrant:
+) -> RankedRun:
     accuracy = 1 - index / 10_000
     epochs = (Epoch(index, 1, 0.5, 0.5, 1.0, 1.0, extra={"validation_accuracy": accuracy}),)
     name = name or f"{index}_lr=0.01,batch_size={index}"
     params = params or {"lr": 0.01, "batch_size": index}
-    return Entrant("mine", RunResult(index, name, params, status, epochs, {"test_accuracy": 0.25}, error))
+    return RankedRun("mine", RunResult(index, name, params, status, epochs, {"test_accuracy": 0.25}, error))
 
 
-def identity(one: Entrant) -> str:
+def identity(one: RankedRun) -> str:
     return f"{'f' * 32}/{one.result.index}"
 
 
-def text_of(*entrants: Entrant) -> str:
-    return note(make_leaderboard(entrants), identity_of=identity)
+def text_of(*runs: RankedRun) -> str:
+    return note(make_leaderboard(runs), identity_of=identity)
 
 
 def resolved(text: str) -> str:
@@ -46,15 +46,15 @@ def rendered(text: str) -> str:
 
 
 def test_the_champion_is_in_the_first_line_with_its_accuracies() -> None:
-    first = text_of(entrant(2), entrant(1)).splitlines()[0]
+    first = text_of(ranked(2), ranked(1)).splitlines()[0]
     assert first == (
-        f"**Champion: [1\\_lr=0.01,batch\\_size=1](run:{identity(entrant(1))})**, "
+        f"**Champion: [1\\_lr=0.01,batch\\_size=1](run:{identity(ranked(1))})**, "
         "validation accuracy 0.9999, test accuracy 0.2500"
     )
 
 
 def test_the_verdict_the_ranks_and_the_files_follow() -> None:
-    page = rendered(resolved(text_of(entrant(1), entrant(2), entrant(3))))
+    page = rendered(resolved(text_of(ranked(1), ranked(2), ranked(3))))
     assert "lr=0.01, batch_size=1 is 0.0001 ahead of lr=0.01, batch_size=2 in validation accuracy" in page
     assert page.count("<tr>") == 4
     assert "/runs/" + "a" * 32 + '/artifacts/report.html?workflowType=machine_learning">Report</a>' in page
@@ -63,26 +63,26 @@ def test_the_verdict_the_ranks_and_the_files_follow() -> None:
 
 
 def test_seeds_show_their_interval() -> None:
-    page = rendered(text_of(entrant(1, lr=0.1, seed=0), entrant(2, lr=0.1, seed=1)))
+    page = rendered(text_of(ranked(1, lr=0.1, seed=0), ranked(2, lr=0.1, seed=1)))
     assert '<th style="text-align:right">95 % interval</th>' in page
     assert '<td style="text-align:right">0.9992 to 1.0005</td>' in page
     assert '<td style="text-align:right">2</td>' in page
 
 
 def test_a_run_that_failed_is_named_with_its_reason() -> None:
-    page = rendered(text_of(entrant(1), entrant(2, status="FAILED", error="Traceback\nValueError: loss is nan")))
+    page = rendered(text_of(ranked(1), ranked(2, status="FAILED", error="Traceback\nValueError: loss is nan")))
     assert "1 run did not finish:" in page
     assert "FAILED ValueError: loss is nan" in page
 
 
 def test_while_nothing_has_finished_it_says_so() -> None:
     assert text_of().startswith("No run has finished yet.")
-    assert "compare:" not in text_of(entrant(1))
+    assert "compare:" not in text_of(ranked(1))
 
 
 @pytest.mark.parametrize("hostile", ["a|b", "[x](run:y)", "<script>alert(1)</script>", "**b** `c` ~~d~~ _e_", "&lt;"])
 def test_nothing_that_a_name_or_a_reason_says_means_anything_to_markdown(hostile: str) -> None:
-    page = rendered(resolved(text_of(entrant(1, name=hostile), entrant(2, status="FAILED", error=hostile))))
+    page = rendered(resolved(text_of(ranked(1, name=hostile), ranked(2, status="FAILED", error=hostile))))
     shown = hostile.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert page.count(f">{shown}</a>") == 2
     assert f"FAILED {shown}</li>" in page
@@ -95,8 +95,8 @@ def test_nothing_that_a_name_or_a_reason_says_means_anything_to_markdown(hostile
     [("", "ValueError: loss is nan"), ("9_" + "x" * 200, "E: " + "y" * 3000), ("9_" + "_<" * 90, "E: " + "|&" * 999)],
 )
 def test_the_longest_note_fits_into_a_tag_with_all_its_addresses(num_runs: int, name: str, error: str) -> None:
-    runs = [entrant(index, name=name) for index in range(1, num_runs + 1)]
-    runs += [entrant(index, name=name, status="FAILED", error=error) for index in range(2000, 2000 + num_runs)]
+    runs = [ranked(index, name=name) for index in range(1, num_runs + 1)]
+    runs += [ranked(index, name=name, status="FAILED", error=error) for index in range(2000, 2000 + num_runs)]
     text = resolved(text_of(*runs))
     assert len(text) <= 7500 < UI_LIMIT
     assert rendered(text).count("<tr>") > 5
@@ -108,9 +108,9 @@ def test_the_longest_note_fits_into_a_tag_with_all_its_addresses(num_runs: int, 
 
 
 def test_the_comparison_holds_as_many_runs_as_fit_and_the_usual_sweep_whole() -> None:
-    eight = resolved(text_of(*(entrant(index) for index in range(1, 9))))
+    eight = resolved(text_of(*(ranked(index) for index in range(1, 9))))
     assert eight.count("%22") == 2 * (8 + 1)
-    thousand = resolved(text_of(*(entrant(index) for index in range(1, 1001))))
+    thousand = resolved(text_of(*(ranked(index) for index in range(1, 1001))))
     assert thousand.count("%22") > 2 * 50
 
 

@@ -17,7 +17,7 @@ from sweeptrail.fashion_mnist.data import FashionMnist
 from sweeptrail.fashion_mnist.evaluation.predictions import Predictions
 from sweeptrail.records import Epoch, RunResult
 from sweeptrail.results import report
-from sweeptrail.results.leaderboard import Entrant, Leaderboard, make_leaderboard
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, make_leaderboard
 from sweeptrail.results.report import facts, tables
 from sweeptrail.results.report.theme import DARK, LIGHT, inline_svg
 
@@ -26,7 +26,7 @@ PLOTS = ["learning_curves", "parallel_coordinates", "effects", "confusion_matrix
 HOSTILE = "<script>alert('&\"')</script>$x^{2$\x00"
 
 
-def entrant(index: int, accuracy: float, *, epochs: int = 3, sweep: str = "sweep", **params: object) -> Entrant:
+def ranked(index: int, accuracy: float, *, epochs: int = 3, sweep: str = "sweep", **params: object) -> RankedRun:
     made = tuple(
         Epoch(
             index, epoch, 1 - accuracy, accuracy - 0.1 / epoch, 2.0, 2.0 * epoch,
@@ -34,14 +34,14 @@ def entrant(index: int, accuracy: float, *, epochs: int = 3, sweep: str = "sweep
         )
         for epoch in range(1, epochs + 1)
     )  # fmt: skip
-    return Entrant(sweep, RunResult(index, f"{index}_run", params, "FINISHED", made, {"test_accuracy": accuracy}))
+    return RankedRun(sweep, RunResult(index, f"{index}_run", params, "FINISHED", made, {"test_accuracy": accuracy}))
 
 
-def grid(count: int) -> list[Entrant]:
+def grid(count: int) -> list[RankedRun]:
     """Return so many runs, the first the best."""
     axes = itertools.product((0.1, 0.01, 0.001), (10, 100), (True, False), range(count))
     return [
-        entrant(index, 0.9 - 0.0003 * index, lr=lr, batch_size=size, shuffle=shuffle, weight_decay=decay / 8)
+        ranked(index, 0.9 - 0.0003 * index, lr=lr, batch_size=size, shuffle=shuffle, weight_decay=decay / 8)
         for index, (lr, size, shuffle, decay) in enumerate(itertools.islice(axes, count), start=1)
     ]
 
@@ -68,8 +68,8 @@ def whole_page(count: int = 8) -> str:
     return report.page(board(count), title="Sweep", data=data, predictions=predictions)
 
 
-def page_of(*entrants: Entrant) -> str:
-    return report.page(make_leaderboard(entrants), title="Sweep", data=None, predictions=None)
+def page_of(*runs: RankedRun) -> str:
+    return report.page(make_leaderboard(runs), title="Sweep", data=None, predictions=None)
 
 
 Element = tuple[str, dict[str, str]]
@@ -161,7 +161,7 @@ def test_the_page_stays_small(count: int, most: int) -> None:
 
 
 def test_long_curves_are_thinned_out() -> None:
-    long = [entrant(index, 0.9, epochs=1_000, lr=index) for index in range(1, 61)]
+    long = [ranked(index, 0.9, epochs=1_000, lr=index) for index in range(1, 61)]
     epochs, values = facts.joined(long, "loss")
     assert len(epochs) == len(values) < 21_000
     assert epochs.count(1_000) == 60
@@ -173,16 +173,16 @@ def test_many_places_are_folded() -> None:
 
 
 def test_hostile_names_stay_text() -> None:
-    runs = [entrant(1, 0.9, optimizer=HOSTILE, sweep=HOSTILE), entrant(2, 0.8, optimizer="adam", sweep="two")]
+    runs = [ranked(1, 0.9, optimizer=HOSTILE, sweep=HOSTILE), ranked(2, 0.8, optimizer="adam", sweep="two")]
     broken = RunResult(3, HOSTILE, {"optimizer": HOSTILE}, "FAILED", error=HOSTILE)
-    page = report.page(make_leaderboard([*runs, Entrant("two", broken)]), title=HOSTILE, data=None, predictions=None)
+    page = report.page(make_leaderboard([*runs, RankedRun("two", broken)]), title=HOSTILE, data=None, predictions=None)
     assert list(elements(page, "script")) == []
     assert HOSTILE.replace("\x00", " ") in Elements(page).text
     assert "\x00" not in page
 
 
 def test_names_in_any_script_are_drawn() -> None:
-    assert "優化器" in page_of(entrant(1, 0.9, optimizer="優化器"), entrant(2, 0.8, optimizer="adam"))
+    assert "優化器" in page_of(ranked(1, 0.9, optimizer="優化器"), ranked(2, 0.8, optimizer="adam"))
 
 
 def test_page_and_plots_are_written_and_the_same_sweep_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -219,13 +219,13 @@ def test_a_champion_without_mistakes_is_said_to_have_none() -> None:
 
 
 def test_one_run_has_a_page() -> None:
-    page = page_of(entrant(1, 0.9, lr=0.1, shuffle=True))
+    page = page_of(ranked(1, 0.9, lr=0.1, shuffle=True))
     assert sum(1 for _ in elements(page, "svg")) == 2
     assert "No hyperparameter has several values" in Elements(page).text
 
 
-@pytest.mark.parametrize("runs", [[], [Entrant("sweep", RunResult(1, "1_run", {"lr": 1}, "FAILED", error="gone"))]])
-def test_a_sweep_without_a_finished_run_says_so(runs: list[Entrant]) -> None:
+@pytest.mark.parametrize("runs", [[], [RankedRun("sweep", RunResult(1, "1_run", {"lr": 1}, "FAILED", error="gone"))]])
+def test_a_sweep_without_a_finished_run_says_so(runs: list[RankedRun]) -> None:
     text = Elements(page_of(*runs)).text
     assert "No run has finished, so there is nothing to compare yet." in text
     assert ("gone" in text) == bool(runs)
@@ -233,23 +233,23 @@ def test_a_sweep_without_a_finished_run_says_so(runs: list[Entrant]) -> None:
 
 def test_without_validation_the_page_says_that_it_ranks_by_training_accuracy() -> None:
     epochs = (Epoch(1, 1, 0.5, 0.8, 1.0, 1.0),)
-    page = page_of(*(Entrant("s", RunResult(i, f"{i}", {"lr": i}, "FINISHED", epochs)) for i in (1, 2)))
+    page = page_of(*(RankedRun("s", RunResult(i, f"{i}", {"lr": i}, "FINISHED", epochs)) for i in (1, 2)))
     assert "accuracy on the training images, since none were held out" in Elements(page).text
     assert "validation" not in page
 
 
 def test_a_loss_that_is_no_number_is_left_out_of_the_plots_and_named_in_the_table() -> None:
     nan = Epoch(2, 1, math.nan, math.nan, 1.0, 1.0, {"validation_loss": math.nan, "validation_accuracy": math.nan})
-    diverged = Entrant("sweep", RunResult(2, "2_run", {"lr": 9.0}, "FINISHED", (nan,)))
-    failed = Entrant("sweep", RunResult(3, "3_run", {"lr": 8.0}, "FAILED", (nan,), error="E\nDivergedError: nan"))
-    page = page_of(entrant(1, 0.9, lr=0.1), diverged, failed)
+    diverged = RankedRun("sweep", RunResult(2, "2_run", {"lr": 9.0}, "FINISHED", (nan,)))
+    failed = RankedRun("sweep", RunResult(3, "3_run", {"lr": 8.0}, "FAILED", (nan,), error="E\nDivergedError: nan"))
+    page = page_of(ranked(1, 0.9, lr=0.1), diverged, failed)
     assert "nan" not in "".join(re.findall(r'd="[^"]*"', page))
     assert "DivergedError: nan" in Elements(page).text
 
 
 def test_seeds_are_one_place_with_an_interval() -> None:
     runs = [
-        entrant(10 * lr + seed, 0.8 + 0.01 * lr + 0.001 * seed, lr=lr, seed=seed) for lr in (1, 2) for seed in (0, 1)
+        ranked(10 * lr + seed, 0.8 + 0.01 * lr + 0.001 * seed, lr=lr, seed=seed) for lr in (1, 2) for seed in (0, 1)
     ]
     made = make_leaderboard(runs)
     table = tables.ranking(made)
@@ -260,21 +260,21 @@ def test_seeds_are_one_place_with_an_interval() -> None:
 
 
 def test_several_sweeps_are_told_apart() -> None:
-    runs = [entrant(1, 0.9 - 0.1 * place, sweep=sweep, lr=0.1) for place, sweep in enumerate(("one", "two"))]
+    runs = [ranked(1, 0.9 - 0.1 * number, sweep=sweep, lr=0.1) for number, sweep in enumerate(("one", "two"))]
     assert facts.varying(make_leaderboard(runs)) == ["sweep"]
     assert "1   sweep=one" in page_of(*runs)
 
 
 def test_a_hyperparameter_that_some_sweeps_do_not_have_is_a_dash() -> None:
-    made = make_leaderboard([entrant(1, 0.9, lr=0.1), entrant(2, 0.8, lr=0.1, optimizer="sgd", sweep="two")])
+    made = make_leaderboard([ranked(1, 0.9, lr=0.1), ranked(2, 0.8, lr=0.1, optimizer="sgd", sweep="two")])
     assert facts.levels(made, "optimizer") == ["sgd", None]
     assert tables.ranking(made).rows[0][:4] == ["1", "sweep", "0.1", "–"]  # noqa: RUF001  # an en dash
 
 
 def test_the_effect_of_a_value_is_the_mean_of_its_runs_with_the_interval_of_student_s_t() -> None:
     accuracies = [0.80, 0.82, 0.87]
-    runs = [entrant(index, value, lr=1, batch_size=index) for index, value in enumerate(accuracies)]
-    first, second = facts.effects(make_leaderboard([*runs, entrant(9, 0.5, lr=2, batch_size=9)]))["lr"]
+    runs = [ranked(index, value, lr=1, batch_size=index) for index, value in enumerate(accuracies)]
+    first, second = facts.effects(make_leaderboard([*runs, ranked(9, 0.5, lr=2, batch_size=9)]))["lr"]
     values = [value - 0.05 / 3 for value in accuracies]
     half = 4.302653 * np.std(values, ddof=1) / math.sqrt(3)  # the table of t: two degrees of freedom, 97.5 %
     assert (first.value, first.runs, second.runs, second.interval) == ("1", 3, 1, None)

@@ -31,7 +31,7 @@ def compare(which: tuple[str, ...], form: Any, output: Path | None, tracking_uri
       sweeptrail compare latest --format html --output report.html
     """
     from sweeptrail.outbox import folders
-    from sweeptrail.results.compare import find, render, told_apart
+    from sweeptrail.results.compare import find, render, with_unique_names
     from sweeptrail.results.leaderboard import make_leaderboard
     from sweeptrail.sweeps.run import refuse, tag
     from sweeptrail.system.files import write_whole
@@ -42,7 +42,7 @@ def compare(which: tuple[str, ...], form: Any, output: Path | None, tracking_uri
         tracking = Tracking.from_environment(uri=tracking_uri or "")
         home = folders.home(tracking) / "runs" if runs_dir == "auto" else Path(runs_dir).absolute()
         wanted = [name.strip() for one in which or ("latest",) for name in one.split(",")]
-        text = render(make_leaderboard(told_apart(find(one, home, tracking) for one in wanted)), form)
+        text = render(make_leaderboard(with_unique_names(find(one, home, tracking) for one in wanted)), form)
     except UsageError as error:
         if own_run:
             refuse(tracking_uri or "", own_run, error)

@@ -11,46 +11,55 @@ from typing import Any, Literal
 
 from sweeptrail.errors import SettingsError
 from sweeptrail.outbox import description
-from sweeptrail.results.leaderboard import Entrant, Leaderboard, csv_text, in_words, mean_of, rows, sweeps_of, verdict
-from sweeptrail.results.runs_on_disk import entrants_in
+from sweeptrail.results.leaderboard import (
+    Leaderboard,
+    RankedRun,
+    csv_text,
+    in_words,
+    mean_of,
+    sweeps_of,
+    table_rows,
+    verdict,
+)
+from sweeptrail.results.runs_on_disk import runs_in
 from sweeptrail.sweeps.resume import find_any
 from sweeptrail.tracking.uri import Tracking
 
 Format = Literal["table", "csv", "json", "html"]
 
 
-def find(which: str, runs_dir: Path, tracking: Tracking) -> list[Entrant]:
+def find(which: str, runs_dir: Path, tracking: Tracking) -> list[RankedRun]:
     """Return the runs of the sweep that is meant by `latest`, a folder, its name, or the id of its parent run.
 
     Looks into the folders of this machine first. Raises SettingsError if the sweep is nowhere, or
     none of its runs has finished, and DeliveryError when the tracking server does not answer.
     """
     if folder := find_any(runs_dir, which):
-        found = entrants_in(folder)
+        found = runs_in(folder)
     elif _may_be_there(which, tracking):
         from sweeptrail.results.runs_on_server import gather
 
         found = gather(tracking.uri, which)
     else:
         raise _unknown(which, runs_dir)
-    if not any(entrant.result.status == "FINISHED" and entrant.result.epochs for entrant in found):
+    if not any(run.result.status == "FINISHED" and run.result.epochs for run in found):
         ended = f"{len(found)} ended otherwise" if found else "none has ended yet"
         raise SettingsError(f"{which}: expected a sweep with a finished run, got one where {ended}")
     return found
 
 
-def told_apart(found: Iterable[list[Entrant]]) -> list[Entrant]:
+def with_unique_names(found: Iterable[list[RankedRun]]) -> list[RankedRun]:
     """Return the runs of several sweeps; two of the same name get numbers, one that was named twice counts once."""
     known: dict[str, list[set[tuple[int, float]]]] = defaultdict(list)
-    runs: list[Entrant] = []
-    for entrants in found:
-        name = entrants[0].sweep
-        own = {(one.result.index, one.result.time) for one in entrants}
+    runs: list[RankedRun] = []
+    for sweep in found:
+        name = sweep[0].sweep
+        own = {(one.result.index, one.result.time) for one in sweep}
         if own in known[name]:
             continue
         known[name].append(own)
         number = len(known[name])
-        runs += entrants if number == 1 else [replace(one, sweep=f"{name} ({number})") for one in entrants]
+        runs += sweep if number == 1 else [replace(one, sweep=f"{name} ({number})") for one in sweep]
     return runs
 
 
@@ -93,23 +102,20 @@ def _page(board: Leaderboard) -> str:
 
 def table(board: Leaderboard) -> str:
     """Return columns for a terminal, the verdict, and the runs that did not finish."""
-    repeated = any(place.deviation is not None for place in board.places)
+    repeated = any(row.deviation is not None for row in board.rows)
     several = len(sweeps_of(board)) > 1
-    names = list(dict.fromkeys(name for place in board.places for name in place.params))
+    names = list(dict.fromkeys(name for row in board.rows for name in row.params))
     heads = ["rank", *(["sweep"] if several else []), *names, in_words(board.ranking)]
     heads += [*(["95 % interval", "seeds"] if repeated else []), "test accuracy", "best run" if repeated else "run"]
     lines = [heads]
-    for place in board.places:
-        best = place.entrants[0]
-        cells = [place.rank, *([best.sweep] if several else []), *(place.params.get(name) for name in names)]
-        interval = " to ".join(_shown(bound, 4) for bound in place.interval or ())
-        cells += [_shown(place.mean, 4), *([interval, len(place.entrants)] if repeated else [])]
-        cells += [_shown(mean_of(place, "test_accuracy"), 4), best.result.index]
+    for row in board.rows:
+        best = row.runs[0]
+        cells = [row.rank, *([best.sweep] if several else []), *(row.params.get(name) for name in names)]
+        interval = " to ".join(_shown(bound, 4) for bound in row.interval or ())
+        cells += [_shown(row.mean, 4), *([interval, len(row.runs)] if repeated else [])]
+        cells += [_shown(mean_of(row, "test_accuracy"), 4), best.result.index]
         lines.append([_shown(cell) for cell in cells])
-    unranked = [
-        f"{entrant.result.name}  {entrant.result.status}  {entrant.result.reason}".rstrip()
-        for entrant in board.unranked
-    ]
+    unranked = [f"{run.result.name}  {run.result.status}  {run.result.reason}".rstrip() for run in board.unranked]
     remarks = [*filter(None, [verdict(board)]), *unranked]
     return "\n".join([*_aligned(lines), *([""] if remarks else []), *remarks]) + "\n"
 
@@ -126,14 +132,14 @@ def _aligned(lines: list[list[str]]) -> list[str]:
 
 
 def json_text(board: Leaderboard) -> str:
-    """Return the ranked places, the verdict, and the runs that did not finish, as JSON; null for nan."""
+    """Return the ranked combinations, the verdict, and the runs that did not finish, as JSON; null for nan."""
     unranked = [
         {"sweep": one.sweep, "run": one.result.name, "run_id": one.run_id, "status": one.result.status,
          "reason": one.result.reason}
         for one in board.unranked
     ]  # fmt: skip
-    places = [{name: _json_value(value) for name, value in row.items()} for row in rows(board)]
-    content = {"ranking": board.ranking, "verdict": verdict(board), "places": places, "unranked": unranked}
+    rows = [{name: _json_value(value) for name, value in row.items()} for row in table_rows(board)]
+    content = {"ranking": board.ranking, "verdict": verdict(board), "places": rows, "unranked": unranked}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 

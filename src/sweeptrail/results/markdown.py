@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from sweeptrail.results.leaderboard import Entrant, Leaderboard, Place, final_metrics, in_words, mean_of, verdict
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, final_metrics, in_words, mean_of, verdict
 from sweeptrail.tracking.ui_links import Where, resolve
 
 LENGTH = 7500
@@ -12,7 +12,7 @@ LENGTH = 7500
 LONGEST_ID = Where("0" * 20, "0" * 32)
 """An experiment's and a run's; both are as long as MLflow makes them."""
 
-PLACES, FAILURES = 20, 10
+ROWS, FAILURES = 20, 10
 """How many there is room for, with names and reasons of the usual length."""
 
 VERDICT_ROOM, TABLE_ROOM, FAILURES_ROOM = 1000, 4300, 900
@@ -24,14 +24,14 @@ LINK_LENGTH = 39
 """Characters of a run in the address of a comparison."""
 
 
-def note(board: Leaderboard, *, identity_of: Callable[[Entrant], str], has_report: bool = True) -> str:
+def note(board: Leaderboard, *, identity_of: Callable[[RankedRun], str], has_report: bool = True) -> str:
     """Return Markdown with the champion, the ranked table, links, and the runs that failed.
 
     The links name runs by their identities; the courier puts the addresses in (outbox/links.py).
     """
 
-    def link(entrant: Entrant) -> str:
-        return f"[{_escaped(entrant.result.name, NAME_LENGTH)}](run:{identity_of(entrant)})"
+    def link(run: RankedRun) -> str:
+        return f"[{_escaped(run.result.name, NAME_LENGTH)}](run:{identity_of(run)})"
 
     table = list(_table(board, link))
     failures = list(_failures(board, link))
@@ -48,7 +48,7 @@ def note(board: Leaderboard, *, identity_of: Callable[[Entrant], str], has_repor
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
-def _champion(board: Leaderboard, link: Callable[[Entrant], str]) -> str:
+def _champion(board: Leaderboard, link: Callable[[RankedRun], str]) -> str:
     if not (champion := board.champion):
         return "No run has finished yet."
     metrics = final_metrics(champion)
@@ -57,29 +57,29 @@ def _champion(board: Leaderboard, link: Callable[[Entrant], str]) -> str:
     return f"**Champion: {link(champion)}**, {accuracies}"
 
 
-def _table(board: Leaderboard, link: Callable[[Entrant], str]) -> Iterator[str]:
-    """Yield the lines of the ranked table, and how many places there was no room for."""
-    if not board.places:
+def _table(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[str]:
+    """Yield the lines of the ranked table, and how many combinations there was no room for."""
+    if not board.rows:
         return
-    repeated = any(len(place.entrants) > 1 for place in board.places)
+    repeated = any(len(row.runs) > 1 for row in board.rows)
     heads = ["rank", "best run" if repeated else "run", in_words(board.ranking), "test accuracy"]
     if repeated:
         heads[3:3] = ["95 % interval", "seeds"]
     yield _row(heads)
     yield _row(["---:", ":---", *["---:"] * (len(heads) - 2)])
-    lines = (_row(_cells(place, link, repeated=repeated)) for place in board.places[:PLACES])
+    lines = (_row(_cells(row, link, repeated=repeated)) for row in board.rows[:ROWS])
     shown = list(_fitting(lines, TABLE_ROOM))
     yield from shown
-    if more := len(board.places) - len(shown):
+    if more := len(board.rows) - len(shown):
         yield f"\n{more} more in leaderboard.csv."
 
 
-def _cells(place: Place, link: Callable[[Entrant], str], *, repeated: bool) -> list[str]:
-    test_accuracy = mean_of(place, "test_accuracy")
-    cells = [str(place.rank), link(place.entrants[0]), f"{place.mean:.4f}"]
+def _cells(row: Row, link: Callable[[RankedRun], str], *, repeated: bool) -> list[str]:
+    test_accuracy = mean_of(row, "test_accuracy")
+    cells = [str(row.rank), link(row.runs[0]), f"{row.mean:.4f}"]
     if repeated:
-        cells += [f"{place.interval[0]:.4f} to {place.interval[1]:.4f}" if place.interval else ""]
-        cells += [str(len(place.entrants))]
+        cells += [f"{row.interval[0]:.4f} to {row.interval[1]:.4f}" if row.interval else ""]
+        cells += [str(len(row.runs))]
     return [*cells, "" if test_accuracy is None else f"{test_accuracy:.4f}"]
 
 
@@ -87,15 +87,15 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _failures(board: Leaderboard, link: Callable[[Entrant], str]) -> Iterator[str]:
+def _failures(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[str]:
     """Yield a list of the runs that did not finish."""
     if not board.unranked:
         return
     count = len(board.unranked)
     yield f"{count} {'run' if count == 1 else 'runs'} did not finish:\n"
     lines = (
-        f"- {link(entrant)} {entrant.result.status} {_escaped(entrant.result.reason, REASON_LENGTH)}".rstrip()
-        for entrant in board.unranked[:FAILURES]
+        f"- {link(run)} {run.result.status} {_escaped(run.result.reason, REASON_LENGTH)}".rstrip()
+        for run in board.unranked[:FAILURES]
     )
     shown = list(_fitting(lines, FAILURES_ROOM))
     yield from shown
@@ -103,15 +103,15 @@ def _failures(board: Leaderboard, link: Callable[[Entrant], str]) -> Iterator[st
         yield f"- and {more} more"
 
 
-def _comparison(board: Leaderboard, identity_of: Callable[[Entrant], str], room: int) -> str:
+def _comparison(board: Leaderboard, identity_of: Callable[[RankedRun], str], room: int) -> str:
     """Return the link to the comparison of all runs, or of the best that there is room for."""
-    everyone = [*(entrant for place in board.places for entrant in place.entrants), *board.unranked]
+    everyone = [*(run for row in board.rows for run in row.runs), *board.unranked]
     if len(everyone) < 2:
         return ""
     fitting = (room - len(" · [Compare the best 1000 runs]()") - _length("[](compare:a,b)")) // LINK_LENGTH
     shown = everyone[: max(2, fitting)]
     which = f"all {len(shown)}" if len(shown) == len(everyone) else f"the best {len(shown)}"
-    return f" · [Compare {which} runs](compare:{','.join(identity_of(entrant) for entrant in shown)})"
+    return f" · [Compare {which} runs](compare:{','.join(identity_of(run) for run in shown)})"
 
 
 def _fitting(lines: Iterable[str], room: int) -> Iterator[str]:

@@ -16,9 +16,9 @@ from sweeptrail.outbox.delivery.state import Mailbox
 from sweeptrail.outbox.run_journal import append
 from sweeptrail.records import Job, RunResult
 from sweeptrail.results import report
-from sweeptrail.results.leaderboard import Entrant, Leaderboard, csv_text, final_metrics, make_leaderboard
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, csv_text, final_metrics, make_leaderboard
 from sweeptrail.results.markdown import note
-from sweeptrail.results.runs_on_disk import ENTRANTS, as_json
+from sweeptrail.results.runs_on_disk import RUNS, as_json
 from sweeptrail.sweeps.settings import Settings
 from sweeptrail.system.files import write_whole
 from sweeptrail.training.export import Export, artifacts, version
@@ -44,7 +44,7 @@ class Standings:
 
     def board(self, results: Iterable[RunResult]) -> Leaderboard:
         """Return the leaderboard of these runs."""
-        return make_leaderboard(self._entrant(result) for result in results)
+        return make_leaderboard(self._ranked_run(result) for result in results)
 
     def write(self, board: Leaderboard) -> Iterator[journal.Entry]:
         """Write leaderboard.csv and yield what the journal of the parent must say of it."""
@@ -54,24 +54,24 @@ class Standings:
         if champion := board.champion:
             finals = final_metrics(champion)
             values = {f"champion_{name}": finals[name] for name in (board.ranking, "test_accuracy") if name in finals}
-            ended = sum(len(place.entrants) for place in board.places)
+            ended = sum(len(row.runs) for row in board.rows)
             yield entries.metrics(values, step=ended, time=time.time())
             yield entries.tags({"sweeptrail.champion": champion.result.name})
             yield entries.link("sweeptrail.champion_run_id", self._identity_of(champion))
         self._written = time.monotonic()
 
-    def write_entrants(self, board: Leaderboard) -> Iterator[journal.Entry]:
+    def write_runs(self, board: Leaderboard) -> Iterator[journal.Entry]:
         """Write what `compare` needs to know of each run, so that it need not ask the server for all of them."""
         parent = Mailbox(self._folder / journal.FILE_NAME, self._tracking_uri)
-        write_whole(self._folder / ENTRANTS, as_json(board, parent.run_id or ""))
-        yield entries.artifact(ENTRANTS)
+        write_whole(self._folder / RUNS, as_json(board, parent.run_id or ""))
+        yield entries.artifact(RUNS)
 
-    def _identity_of(self, entrant: Entrant) -> str:
-        return f"{self._identity}/{entrant.result.index}"
+    def _identity_of(self, run: RankedRun) -> str:
+        return f"{self._identity}/{run.result.index}"
 
-    def _entrant(self, result: RunResult) -> Entrant:
+    def _ranked_run(self, result: RunResult) -> RankedRun:
         box = Mailbox(self._folder / result.name / journal.FILE_NAME, self._tracking_uri)
-        return Entrant(self._folder.name, result, box.run_id or "", box.experiment_id)
+        return RankedRun(self._folder.name, result, box.run_id or "", box.experiment_id)
 
 
 def conclude(
@@ -117,7 +117,7 @@ def _register(
     assert settings.register
     champion = board.champion.result.index
     value = final_metrics(board.champion)[board.ranking]
-    finished = [entrant.result.index for place in board.places for entrant in place.entrants]
+    finished = [run.result.index for row in board.rows for run in row.runs]
     wanted = finished if settings.log_models == "all" else [champion]
     kinds = {index: "version" if index == champion else "artifact" for index in wanted}
     todo = [jobs[index] for index, kind in kinds.items() if not _is_told(jobs[index], kind)]

@@ -10,36 +10,36 @@ from sweeptrail.outbox import description, journal
 from sweeptrail.outbox.delivery.state import Mailbox
 from sweeptrail.outbox.history import read_history
 from sweeptrail.records import Epoch, RunResult
-from sweeptrail.results.leaderboard import Entrant, Leaderboard
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun
 from sweeptrail.sweeps.settings import PARSERS, parse
 from sweeptrail.tracking.ui_links import Where
 
-ENTRANTS = "runs.json"
+RUNS = "runs.json"
 """An artifact of the parent, and in the sweep's folder."""
 
 
-def entrants_in(folder: Path) -> list[Entrant]:
+def runs_in(folder: Path) -> list[RankedRun]:
     """Return the runs that are over, in their order, of the sweep in this folder.
 
     Raises SweeptrailError if there is no sweep, or its description is damaged.
     """
     sweep = description.read(folder)
     columns = columns_of(sweep.settings)
-    found = [_entrant(path, columns, sweep.tracking_uri) for path in folder.glob(f"*/{journal.FILE_NAME}")]
-    return sorted((entrant for entrant in found if entrant), key=lambda entrant: entrant.result.index)
+    found = [_ranked_run(path, columns, sweep.tracking_uri) for path in folder.glob(f"*/{journal.FILE_NAME}")]
+    return sorted((run for run in found if run), key=lambda run: run.result.index)
 
 
 def as_json(board: Leaderboard, parent_id: str) -> str:
-    """Return all runs as the text of ENTRANTS.
+    """Return all runs as the text of RUNS.
 
     `parent_id` says on which server their ids are those: the sweep may be delivered to another later.
     """
-    everyone = [*(one for place in board.places for one in place.entrants), *board.unranked]
+    everyone = [*(one for row in board.rows for one in row.runs), *board.unranked]
     runs = [{"run_id": one.run_id, **asdict(one.result), "error": one.result.reason} for one in everyone]
     return json.dumps({"parent_id": parent_id, "runs": runs}) + "\n"
 
 
-def from_json(text: str, sweep: str, where: Where) -> list[Entrant]:
+def from_json(text: str, sweep: str, where: Where) -> list[RankedRun]:
     """Return the runs of the parent at this place in such a text.
 
     [] if it is no such text, or of another server, or a run's id was not known yet when it was written.
@@ -49,7 +49,7 @@ def from_json(text: str, sweep: str, where: Where) -> list[Entrant]:
         if content["parent_id"] != where.run_id or not all(run["run_id"] for run in content["runs"]):
             return []
         return [
-            Entrant(sweep, _result(run), run_id, where.experiment_id)
+            RankedRun(sweep, _result(run), run_id, where.experiment_id)
             for run_id, run in ((run.pop("run_id"), run) for run in content["runs"])
         ]
     except (ValueError, TypeError, KeyError):  # somebody else's file of that name
@@ -62,7 +62,7 @@ def _result(fields: dict[str, Any]) -> RunResult:
     return RunResult(**{**fields, "warnings": ()}, epochs=epochs, error=error)
 
 
-def _entrant(path: Path, columns: Sequence[str] | None, tracking_uri: str) -> Entrant | None:
+def _ranked_run(path: Path, columns: Sequence[str] | None, tracking_uri: str) -> RankedRun | None:
     """Return the run that a journal is of; None while it is not over, or for the note of a resumption."""
     tags: dict[str, str] = {}
     params: dict[str, str] = {}
@@ -80,7 +80,7 @@ def _entrant(path: Path, columns: Sequence[str] | None, tracking_uri: str) -> En
         error=history.reason or None, time=history.time,
     )  # fmt: skip
     box = Mailbox(path, tracking_uri)
-    return Entrant(path.parent.parent.name, result, box.run_id or "", box.experiment_id, str(path.parent))
+    return RankedRun(path.parent.parent.name, result, box.run_id or "", box.experiment_id, str(path.parent))
 
 
 def columns_of(settings: Mapping[str, str]) -> Sequence[str] | None:

@@ -16,8 +16,8 @@ from sweeptrail.outbox.entries import IDENTITY_TAG
 from sweeptrail.outbox.folders import RESULTS
 from sweeptrail.outbox.history import COLUMNS
 from sweeptrail.records import Epoch, RunResult, Status
-from sweeptrail.results.leaderboard import Entrant
-from sweeptrail.results.runs_on_disk import ENTRANTS, columns_of, from_json, typed
+from sweeptrail.results.leaderboard import RankedRun
+from sweeptrail.results.runs_on_disk import RUNS, columns_of, from_json, typed
 from sweeptrail.tracking.client import TrackingServer
 from sweeptrail.tracking.ui_links import Where
 
@@ -26,7 +26,7 @@ TABLE = f"{RESULTS}.json"
 OVER: dict[str, Status] = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED"}
 
 
-def gather(uri: str, run_id: str) -> list[Entrant]:
+def gather(uri: str, run_id: str) -> list[RankedRun]:
     """Return the runs that are over, in their order, of the sweep whose parent run this is.
 
     Four requests for a sweep that is finished, however many its runs; else six for up to 2,000.
@@ -44,19 +44,19 @@ def gather(uri: str, run_id: str) -> list[Entrant]:
         raise SettingsError(f"expected the id of a sweep's parent run, got {run_id!r}, which is {what}")
     sweep = Path(tags.get("sweeptrail.folder", parent.info.run_name)).name
     there = server.files(parent, "")
-    if parent.info.status == "FINISHED" and ENTRANTS in there:  # else it may be that of an earlier sitting
+    if parent.info.status == "FINISHED" and RUNS in there:  # else it may be that of an earlier sitting
         where = Where(parent.info.experiment_id, run_id)
-        if found := from_json(_text(server, parent, ENTRANTS), sweep, where):
-            return sorted(found, key=lambda entrant: entrant.result.index)
+        if found := from_json(_text(server, parent, RUNS), sweep, where):
+            return sorted(found, key=lambda run: run.result.index)
     table = _rows(_text(server, parent, TABLE)) if TABLE in there else {}
     columns = columns_of(json.loads(tags.get(SETTINGS_TAG, "{}")))
     children = [child for child in server.children(parent) if "sweeptrail.run" in child.data.tags]
     found = [
-        Entrant(sweep, _result(child, columns, table), child.info.run_id, child.info.experiment_id)
+        RankedRun(sweep, _result(child, columns, table), child.info.run_id, child.info.experiment_id)
         for child in children
         if child.info.status in OVER
     ]
-    return sorted(found, key=lambda entrant: entrant.result.index)
+    return sorted(found, key=lambda run: run.result.index)
 
 
 def _text(server: TrackingServer, parent: Run, name: str) -> str:

@@ -112,14 +112,14 @@ class Sweep:
         if not self.plan.tracked:
             return
         board = self._standings.board(found)
-        self._write(*self._standings.write(board), *self._standings.write_entrants(board))
+        self._write(*self._standings.write(board), *self._standings.write_runs(board))
         jobs = {job.index: job for job in self.jobs}
         self._write(*conclude(self.folder, board, jobs, self.plan.settings, self.plan.data, say))
 
     def best_first(self, found: Iterable[RunResult]) -> list[int]:
         """Return the numbers of the finished runs, the best first."""
         board = self._standings.board(found)
-        return [entrant.result.index for place in board.places for entrant in place.entrants]
+        return [run.result.index for row in board.rows for run in row.runs]
 
     def settled(self, result: RunResult) -> RunResult:
         """Return the result with the epochs that its journal has, after ending a journal that its worker left open."""

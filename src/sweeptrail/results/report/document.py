@@ -16,7 +16,7 @@ from sweeptrail.results.report.theme import DARK, LIGHT, inline_svg
 TEMPLATE = "page.html.jinja"
 
 SHOWN = 25
-"""How many places the ranked table shows before it has to be unfolded."""
+"""How many combinations the ranked table shows before it has to be unfolded."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def _template() -> Template:
 
 def _key_figures(board: Leaderboard) -> dict[str, str]:
     """Return the few numbers that people look for first."""
-    runs = facts.all_entrants(board)
+    runs = facts.all_runs(board)
     counts = {
-        "combinations": str(len(board.places)),
+        "combinations": str(len(board.rows)),
         "runs finished": f"{len(runs) - len(board.unranked)} of {len(runs)}",
     }
     if not board.champion:
@@ -95,16 +95,16 @@ def _alternatives(board: Leaderboard, evaluation: facts.Evaluation | None) -> di
     """Return what each plot shows, for those who cannot see it."""
     metric = in_words(board.ranking)
     names = facts.varying(board)
-    runs = facts.all_entrants(board)
-    epochs = max((len(entrant.result.epochs) for entrant in runs), default=0)
+    runs = facts.all_runs(board)
+    epochs = max((len(run.result.epochs) for run in runs), default=0)
     shown = ", ".join(in_words(name) for name in facts.metrics_of(board))
     best = ""
-    if board.places:
-        first = board.places[0]
+    if board.rows:
+        first = board.rows[0]
         best = f" The best combination, {facts.label(first, names)}, reaches a {metric} of {tables.number(first.mean)}."
     known = {
         "learning_curves": f"Learning curves of {len(runs)} runs over {epochs} epochs: {shown} by epoch.{best}",
-        "parallel_coordinates": f"Parallel coordinates: a line for each of {len(board.places)} combinations "
+        "parallel_coordinates": f"Parallel coordinates: a line for each of {len(board.rows)} combinations "
         f"through its {', '.join(names)} to its {metric}.{best}",
         "effects": f"Mean {metric} at each value of a hyperparameter, with its 95 % interval. {_best_values(board)}",
     }

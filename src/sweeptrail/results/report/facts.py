@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sweeptrail.fashion_mnist.data import CLASS_NAMES, FashionMnist
 from sweeptrail.fashion_mnist.evaluation.predictions import CLASSES, Predictions
-from sweeptrail.results.leaderboard import Entrant, Leaderboard, Place, final_metrics, sweeps_of
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, final_metrics, sweeps_of
 
 HIGHLIGHTS = 5
 """How many of the best combinations have a colour of their own; more could not be told apart."""
@@ -27,13 +27,13 @@ NOTHING = "\N{EN DASH}"
 
 def metrics_of(board: Leaderboard) -> list[str]:
     """Return the metrics whose learning curves are shown."""
-    has_validation = any("validation_accuracy" in final_metrics(entrant) for entrant in all_entrants(board))
+    has_validation = any("validation_accuracy" in final_metrics(run) for run in all_runs(board))
     return ["loss", "accuracy", *(["validation_accuracy"] if has_validation else [])]
 
 
-def all_entrants(board: Leaderboard) -> list[Entrant]:
+def all_runs(board: Leaderboard) -> list[RankedRun]:
     """Return every run, those of the best combination first."""
-    return [*(entrant for place in board.places for entrant in place.entrants), *board.unranked]
+    return [*(run for row in board.rows for run in row.runs), *board.unranked]
 
 
 def text_of(value: Any) -> str:
@@ -44,17 +44,17 @@ def text_of(value: Any) -> str:
 def columns_of(board: Leaderboard) -> list[str]:
     """Return what combinations can differ in: the sweep, where there are several, and the hyperparameters."""
     several = len(sweeps_of(board)) > 1
-    return [*([SWEEP] if several else []), *dict.fromkeys(name for place in board.places for name in place.params)]
+    return [*([SWEEP] if several else []), *dict.fromkeys(name for row in board.rows for name in row.params)]
 
 
-def value_of(place: Place, column: str) -> Any:
+def value_of(row: Row, column: str) -> Any:
     """Return what a combination has in a column; None where it has no such hyperparameter."""
-    return place.entrants[0].sweep if column == SWEEP else place.params.get(column)
+    return row.runs[0].sweep if column == SWEEP else row.params.get(column)
 
 
 def levels(board: Leaderboard, column: str) -> list[Any]:
     """Return the values in a column in their order; None comes last."""
-    values = {value_of(place, column) for place in board.places}
+    values = {value_of(row, column) for row in board.rows}
     return sorted(values, key=lambda value: (value is None, isinstance(value, str), value if value is not None else 0))
 
 
@@ -64,9 +64,9 @@ def varying(board: Leaderboard) -> list[str]:
     return [column for column in columns if len(levels(board, column)) > 1] or columns
 
 
-def label(place: Place, columns: Iterable[str]) -> str:
+def label(row: Row, columns: Iterable[str]) -> str:
     """Return a combination in words, cut where it is too long for a plot."""
-    return shortened(", ".join(f"{column}={text_of(value_of(place, column))}" for column in columns), 110)
+    return shortened(", ".join(f"{column}={text_of(value_of(row, column))}" for column in columns), 110)
 
 
 def shortened(text: str, longest: int) -> str:
@@ -74,9 +74,9 @@ def shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def joined(entrants: Iterable[Entrant], metric: str, *, most: int = 20_000) -> tuple[list[float], list[float]]:
+def joined(runs: Iterable[RankedRun], metric: str, *, most: int = 20_000) -> tuple[list[float], list[float]]:
     """Return epochs and values of all these curves as one line with gaps, of about `most` points at most."""
-    curves = [entrant.result.epochs for entrant in entrants]
+    curves = [run.result.epochs for run in runs]
     stride = math.ceil(sum(map(len, curves)) / most) or 1
     epochs: list[float] = []
     values: list[float] = []
@@ -119,8 +119,8 @@ def effects(board: Leaderboard) -> dict[str, list[Level]]:
 
 
 def _level(board: Leaderboard, column: str, value: Any) -> Level | None:
-    entrants = [entrant for place in board.places if value_of(place, column) == value for entrant in place.entrants]
-    numbers = np.array([final_metrics(entrant)[board.ranking] for entrant in entrants])
+    runs = [run for row in board.rows if value_of(row, column) == value for run in row.runs]
+    numbers = np.array([final_metrics(run)[board.ranking] for run in runs])
     finite = numbers[np.isfinite(numbers)]
     if not len(finite):
         return None

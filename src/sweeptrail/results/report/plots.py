@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeptrail.fashion_mnist.data import CLASS_NAMES
 from sweeptrail.fashion_mnist.evaluation.predictions import CLASSES
-from sweeptrail.results.leaderboard import Entrant, Leaderboard, Place, in_words
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, in_words
 from sweeptrail.results.report import facts
 from sweeptrail.results.report.theme import COLOURS, DASHES, LIGHT, PALE, STYLE, WIDTHS, pale_width
 
@@ -42,7 +42,7 @@ def style() -> Iterator[None]:
 def draw(board: Leaderboard, evaluation: facts.Evaluation | None) -> dict[str, Figure]:
     """Return each plot for which there is something to draw, by its name."""
     figures: dict[str, Figure] = {}
-    if any(entrant.result.epochs for entrant in facts.all_entrants(board)):
+    if any(run.result.epochs for run in facts.all_runs(board)):
         figures["learning_curves"] = learning_curves(board)
     if _measured(board):
         figures["parallel_coordinates"] = parallel_coordinates(board)
@@ -72,10 +72,10 @@ def png(figure: Figure) -> bytes:
 def learning_curves(board: Leaderboard) -> Figure:
     """Draw each metric by epoch: the best combinations in colour, the other runs thin and pale."""
     metrics = facts.metrics_of(board)
-    best, others = board.places[: facts.HIGHLIGHTS], board.places[facts.HIGHLIGHTS :]
-    rest = [*(entrant for place in others for entrant in place.entrants), *board.unranked]
+    best, others = board.rows[: facts.HIGHLIGHTS], board.rows[facts.HIGHLIGHTS :]
+    rest = [*(run for row in others for run in row.runs), *board.unranked]
     handles = [_legend_line(position) for position in range(len(best))]
-    labels = [f"{place.rank}   {facts.label(place, facts.varying(board))}" for place in best]
+    labels = [f"{row.rank}   {facts.label(row, facts.varying(board))}" for row in best]
     if rest:
         handles.append(Line2D([], [], color=PALE, linewidth=0.8))
         labels.append(f"the other {len(rest)} runs" if len(rest) > 1 else "the other run")
@@ -94,16 +94,16 @@ def _legend_line(position: int) -> Line2D:
     return Line2D([], [], color=COLOURS[position], linestyle=DASHES[position], linewidth=WIDTHS[position])
 
 
-def _curves(axes: Axes, metric: str, best: Sequence[Place], rest: Sequence[Entrant]) -> None:
+def _curves(axes: Axes, metric: str, best: Sequence[Row], rest: Sequence[RankedRun]) -> None:
     # Single epochs have no line; few epochs are easier to read with their points.
-    longest = max((len(entrant.result.epochs) for place in best for entrant in place.entrants), default=1)
+    longest = max((len(run.result.epochs) for row in best for run in row.runs), default=1)
     marker = "o" if longest <= 10 else None
     pale = facts.joined(rest, metric)
     axes.plot(
         *pale, color=PALE, linewidth=pale_width(len(rest)), alpha=0.7,
         marker="o" if longest == 1 else None, markersize=2,
     )  # fmt: skip
-    drawn = [facts.joined(place.entrants, metric) for place in best]
+    drawn = [facts.joined(row.runs, metric) for row in best]
     for position, line in reversed(list(enumerate(drawn))):
         axes.plot(
             *line, color=COLOURS[position], linestyle=DASHES[position], linewidth=WIDTHS[position],
@@ -119,14 +119,14 @@ def _curves(axes: Axes, metric: str, best: Sequence[Place], rest: Sequence[Entra
 
 def parallel_coordinates(board: Leaderboard) -> Figure:
     """Draw a line for each combination through its values, to the metric that ranks."""
-    places = _measured(board)
+    rows = _measured(board)
     names = facts.varying(board)
     figure = Figure((WIDTH, 3.8))
     axes = figure.add_axes((0.13, 0.04, 0.79, 0.84))
     axes.set(xlim=(-0.02, len(names) + 0.02), ylim=(-0.01, 1.01))
     axes.set_axis_off()
     columns = [_category_axis(axes, board, name, x) for x, name in enumerate(names)]
-    columns.append(_metric_axis(axes, places, in_words(board.ranking), len(names)))
+    columns.append(_metric_axis(axes, rows, in_words(board.ranking), len(names)))
     heights = list(zip(*columns, strict=True))
     pale = heights[facts.HIGHLIGHTS :]
     if pale:
@@ -142,8 +142,8 @@ def parallel_coordinates(board: Leaderboard) -> Figure:
     return figure
 
 
-def _measured(board: Leaderboard) -> list[Place]:
-    return [place for place in board.places if math.isfinite(place.mean)]
+def _measured(board: Leaderboard) -> list[Row]:
+    return [row for row in board.rows if math.isfinite(row.mean)]
 
 
 def _strands(heights: Sequence[Sequence[float]]) -> Curve:
@@ -164,8 +164,8 @@ def _category_axis(axes: Axes, board: Leaderboard, column: str, x: int) -> list[
 
     The combinations with the same value lie beside each other, the best on top.
     """
-    places, values = _measured(board), facts.levels(board, column)
-    room, last = 1 / len(values), max(1, len(places) - 1)
+    rows, values = _measured(board), facts.levels(board, column)
+    room, last = 1 / len(values), max(1, len(rows) - 1)
     _axis(axes, column, x)
     step = math.ceil(len(values) / 12)
     for position, value in enumerate(values):
@@ -174,13 +174,13 @@ def _category_axis(axes: Axes, board: Leaderboard, column: str, x: int) -> list[
             # Between the bundles of lines, but for the first axis, which has nothing on its left.
             _tick(axes, x, room * (position + (0.9 if x else 0.5)), facts.text_of(value))
     return [
-        room * (values.index(facts.value_of(place, column)) + 0.5 + 0.6 * (0.5 - order / last))
-        for order, place in enumerate(places)
+        room * (values.index(facts.value_of(row, column)) + 0.5 + 0.6 * (0.5 - order / last))
+        for order, row in enumerate(rows)
     ]
 
 
-def _metric_axis(axes: Axes, places: Sequence[Place], name: str, x: int) -> list[float]:
-    low, high = facts.fences([place.mean for place in places]) or (0.0, 1.0)
+def _metric_axis(axes: Axes, rows: Sequence[Row], name: str, x: int) -> list[float]:
+    low, high = facts.fences([row.mean for row in rows]) or (0.0, 1.0)
     if low == high:
         low, high = low - 0.01, high + 0.01
     _axis(axes, name, x)
@@ -188,7 +188,7 @@ def _metric_axis(axes: Axes, places: Sequence[Place], name: str, x: int) -> list
     for value in MaxNLocator(6).tick_values(low, high):
         if low <= value <= high:
             _tick(axes, x, (value - low) / (high - low), f"{value:.6g}")
-    return [min(1.0, max(0.0, (place.mean - low) / (high - low))) for place in places]
+    return [min(1.0, max(0.0, (row.mean - low) / (high - low))) for row in rows]
 
 
 def _axis(axes: Axes, name: str, x: int) -> None:
@@ -227,14 +227,14 @@ def effects(found: Mapping[str, Sequence[facts.Level]], ranking: str) -> Figure:
 def _effect(axes: Axes, name: str, levels: Sequence[facts.Level], *, room: int) -> None:
     """Draw one panel, in which that many characters have room beside each other."""
     axes.set_title(name)
-    places = range(len(levels))
-    for x, level in zip(places, levels, strict=True):
+    positions = range(len(levels))
+    for x, level in zip(positions, levels, strict=True):
         if level.interval:
             axes.plot([x, x], level.interval, color=COLOURS[0], linewidth=1.6, solid_capstyle="butt")
-    axes.plot(places, [level.mean for level in levels], color=COLOURS[0], marker="o", linewidth=0.8, markersize=5)
+    axes.plot(positions, [level.mean for level in levels], color=COLOURS[0], marker="o", linewidth=0.8, markersize=5)
     texts = [facts.shortened(level.value, 18) for level in levels]
     step = math.ceil(sum(len(text) + 2 for text in texts) / room)
-    axes.set_xticks(places[::step], texts[::step])
+    axes.set_xticks(positions[::step], texts[::step])
     axes.set_xlim(-0.6, len(levels) - 0.4)
 
 

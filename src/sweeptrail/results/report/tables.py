@@ -43,20 +43,20 @@ def between(interval: tuple[float, float] | None) -> str:
 
 
 def ranking(board: Leaderboard) -> Table:
-    """Return the places, the best first."""
+    """Return the combinations, the best first."""
     columns = facts.columns_of(board)
     spread = ["95 % interval", "deviation", "seeds"] if has_seeds(board) else []
     metrics = [metric for metric in ("test_accuracy", "accuracy", "loss") if metric != board.ranking]
     rows = [
         [
-            str(place.rank),
-            *(facts.text_of(facts.value_of(place, column)) for column in columns),
-            number(place.mean),
-            *([between(place.interval), number(place.deviation), str(len(place.entrants))] if spread else []),
-            *(number(mean_of(place, metric)) for metric in metrics),
-            f"{mean_of(place, 'run_duration'):.1f}",
+            str(row.rank),
+            *(facts.text_of(facts.value_of(row, column)) for column in columns),
+            number(row.mean),
+            *([between(row.interval), number(row.deviation), str(len(row.runs))] if spread else []),
+            *(number(mean_of(row, metric)) for metric in metrics),
+            f"{mean_of(row, 'run_duration'):.1f}",
         ]
-        for place in board.places
+        for row in board.rows
     ]
     names = ["rank", *columns, in_words(board.ranking), *spread, *map(in_words, metrics), "seconds"]
     return Table(names, rows, texts=1 + len(columns))
@@ -64,14 +64,14 @@ def ranking(board: Leaderboard) -> Table:
 
 def has_seeds(board: Leaderboard) -> bool:
     """Return whether some combination was carried out with several seeds."""
-    return any(len(place.entrants) > 1 for place in board.places)
+    return any(len(row.runs) > 1 for row in board.rows)
 
 
 def unfinished(board: Leaderboard) -> Table:
-    """Return the runs without a place and why they have none."""
+    """Return the runs that are not ranked, and why."""
     rows = [
-        [facts.text_of(entrant.result.name), entrant.result.status, facts.text_of(entrant.result.reason)[:300]]
-        for entrant in board.unranked
+        [facts.text_of(run.result.name), run.result.status, facts.text_of(run.result.reason)[:300]]
+        for run in board.unranked
     ]
     return Table(["run", "status", "reason"], rows, texts=3)
 
@@ -80,10 +80,10 @@ def curves(board: Leaderboard) -> Table:
     """Return every epoch of the highlighted combinations."""
     metrics = facts.metrics_of(board)
     rows = [
-        [facts.text_of(entrant.result.name), str(epoch.epoch), *(number(epoch.metrics.get(name)) for name in metrics)]
-        for place in board.places[: facts.HIGHLIGHTS]
-        for entrant in place.entrants
-        for epoch in entrant.result.epochs
+        [facts.text_of(run.result.name), str(epoch.epoch), *(number(epoch.metrics.get(name)) for name in metrics)]
+        for row in board.rows[: facts.HIGHLIGHTS]
+        for run in row.runs
+        for epoch in run.result.epochs
     ]
     return Table(["run", "epoch", *map(in_words, metrics)], rows)
 
