@@ -8,7 +8,8 @@ import click
 
 from sweeptrail.cli.group import main, say
 from sweeptrail.errors import Cancelled, UsageError
-from sweeptrail.sweeps.settings import AXES, PARSERS, Settings, as_text
+from sweeptrail.sweeps.settings import parameters_of
+from sweeptrail.training.task import DEFAULT_TASK, find_task
 
 TRACKING_URI = click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="[default: sqlite:///mlflow.db]"
@@ -17,13 +18,10 @@ TRACKING_URI = click.option(
 
 def _setting_options(command: Any) -> Any:
     """Add an option for each setting; its default stands in the help and is not passed on."""
-    for name, default in reversed(as_text(Settings()).items()):
-        _, expected, _ = PARSERS[name]
-        listed = ", separated by commas" if name in AXES else ""
-        option = click.option(
-            f"--{name.replace('_', '-')}", name, metavar="TEXT", help=f"{expected}{listed}  [default: {default}]"
-        )
-        command = option(command)
+    for each in reversed(parameters_of(find_task(DEFAULT_TASK))):
+        listed = ", separated by commas" if each.is_axis else ""
+        text = f"{each.meaning.replace('`', '')}: {each.expected}{listed}  [default: {each.default}]"
+        command = click.option(f"--{each.name.replace('_', '-')}", each.name, metavar="TEXT", help=text)(command)
     return command
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeptrail.outbox import journal
-from sweeptrail.records import Epoch, Job, RunResult, Status
+from sweeptrail.outbox.entries import Closed, EpochMetrics, FinalMetrics, Opened, Params, Tags
+from sweeptrail.records import Epoch, RunResult, Status
+from sweeptrail.tracking import tags
 
 COLUMNS = ("loss", "accuracy", "epoch_duration", "run_duration")
 """The metrics that an Epoch has as attributes."""
@@ -25,6 +27,9 @@ class History:
     """Why it ended as it did, when it did not finish."""
     time: float = 0.0
     """Seconds since 1970, when it ended."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Those with which it was opened."""
+    params: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
@@ -36,34 +41,46 @@ def read_history(folder: Path, run: int) -> History:
     """Return what the journal in the folder says of the run with this number."""
     epochs: dict[int, Epoch] = {}
     final: dict[str, float] = {}
+    opened_with: dict[str, str] = {}
+    params: dict[str, str] = {}
     has_begun, reason, time = False, "", 0.0
     status: Status | None = None
     for entry, _ in journal.read(folder / journal.FILE_NAME):
-        match entry["kind"]:
-            case "opened":
+        match entry:
+            case Opened():
                 has_begun, status, reason = True, None, ""
-            case "metrics" if "loss" in entry["values"]:
-                epochs[entry["step"]] = epoch_of(entry, run)
-            case "metrics":
-                final.update(entry["values"])
-            case "tags":
-                reason = entry["values"].get("sweeptrail.reason", reason)
-            case "closed":
-                status, time = entry["status"], entry["time"] / 1000
-    return History(tuple(epochs.values()), final, status, has_begun, reason, time)
+                opened_with.update(entry.tags)
+            case EpochMetrics():
+                epochs[entry.step] = epoch_of(entry, run)
+            case FinalMetrics():
+                final.update(entry.values)
+            case Params():
+                params.update(entry.values)
+            case Tags():
+                reason = entry.values.get(tags.REASON, reason)
+            case Closed():
+                status, time = entry.status, entry.time / 1000
+    return History(tuple(epochs.values()), final, status, has_begun, reason, time, opened_with, params)
 
 
-def epoch_of(entry: journal.Entry, run: int) -> Epoch:
+def epoch_of(entry: EpochMetrics, run: int) -> Epoch:
     """Return the epoch that a record of its metrics describes."""
-    columns = {name: entry["values"][name] for name in COLUMNS}
-    extra = {name: value for name, value in entry["values"].items() if name not in COLUMNS}
-    return Epoch(run=run, epoch=entry["step"], extra=extra, time=entry["time"] / 1000, **columns)
+    columns = {name: entry.values[name] for name in COLUMNS}
+    extra = {name: value for name, value in entry.values.items() if name not in COLUMNS}
+    return Epoch(run=run, epoch=entry.step, extra=extra, time=entry.time / 1000, **columns)
 
 
-def result_of(job: Job, history: History) -> RunResult:
-    """Return the result of a job that has ended."""
-    assert history.status
+def ended(index: int, name: str, params: Mapping[str, object], history: History) -> RunResult | None:
+    """Return the result of a run with this history; None while it has not ended."""
+    if history.status is None:
+        return None
     return RunResult(
-        job.index, job.name, job.params, history.status, history.epochs, history.metrics,
-        error=history.reason or None, time=history.time,
-    )  # fmt: skip
+        index=index,
+        name=name,
+        params=params,
+        status=history.status,
+        epochs=history.epochs,
+        metrics=history.metrics,
+        error=history.reason or None,
+        time=history.time,
+    )

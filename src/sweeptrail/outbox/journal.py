@@ -43,6 +43,12 @@ class Journal:
             os.ftruncate(self._file, self._end)
             raise JournalError(f"{self.path}: cannot be written: {error.strerror}") from error
 
+    def write(self, *entries: Entry) -> None:
+        """Append records and sync them to disk."""
+        for entry in entries:
+            self.append(entry)
+        self.sync()
+
     def sync(self) -> None:
         """Wait until everything appended would survive a power cut."""
         try:
@@ -55,6 +61,15 @@ class Journal:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def append(path: Path, *entries: Entry) -> None:
+    """Write records to a journal that nobody else writes to, and sync them to disk."""
+    written = Journal(path)
+    try:
+        written.write(*entries)
+    finally:
+        written.close()
 
 
 def encode(entry: Entry) -> bytes:

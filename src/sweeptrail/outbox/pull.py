@@ -4,16 +4,28 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from mlflow.entities import Run
-
 from sweeptrail.errors import RefusedError
-from sweeptrail.outbox import entries, journal
-from sweeptrail.outbox.delivery.state import Mailbox
-from sweeptrail.outbox.description import SETTINGS_TAG, Description, KnownRun
-from sweeptrail.outbox.entries import IDENTITY_TAG
+from sweeptrail.outbox.delivery.state import DeliveryState
+from sweeptrail.outbox.entries import (
+    VERSION,
+    Closed,
+    Entry,
+    EpochMetrics,
+    FinalMetrics,
+    Opened,
+    Params,
+)
 from sweeptrail.outbox.history import COLUMNS
-from sweeptrail.tracking.client import TrackingServer
+from sweeptrail.outbox.journal import FILE_NAME, append
+from sweeptrail.outbox.sweep_folder import Description, KnownRun
+from sweeptrail.tracking import tags
+from sweeptrail.tracking.client import Run, TrackingServer
 from sweeptrail.tracking.uri import without_credentials
+
+
+def is_final(metric: str) -> bool:
+    """Tell whether a metric on the server was measured once, at the end of its run: MLflow has no kinds of metrics."""
+    return metric.startswith("test_")
 
 
 def pull(uri: str, run_id: str, runs_dir: Path) -> Path | None:
@@ -27,72 +39,69 @@ def pull(uri: str, run_id: str, runs_dir: Path) -> Path | None:
         parent = server.get(run_id)
     except RefusedError:
         return None
-    if SETTINGS_TAG not in parent.data.tags:
+    if tags.SETTINGS not in parent.data.tags:
         return None
-    folder = _new_folder(runs_dir, Path(parent.data.tags.get("sweeptrail.folder", "")).name.strip(".") or run_id)
-    children = [child for child in server.children(parent) if IDENTITY_TAG in child.data.tags]
+    folder = _new_folder(runs_dir, Path(parent.data.tags.get(tags.FOLDER, "")).name.strip(".") or run_id)
+    children = [child for child in server.children(parent) if tags.IDENTITY in child.data.tags]
     for child in children:
         _write(server, child, folder / _name(child), parent)
     _write(server, parent, folder, None)
     Description(
-        identity=parent.data.tags[IDENTITY_TAG],
+        identity=parent.data.tags[tags.IDENTITY],
         created=parent.info.start_time / 1000,
         tracking_uri=without_credentials(uri),
-        settings=json.loads(parent.data.tags[SETTINGS_TAG]),
+        settings=json.loads(parent.data.tags[tags.SETTINGS]),
         runs=[_known(child) for child in children],
+        goal=parent.data.tags.get(tags.GOAL, ""),
+        columns=[name for name in parent.data.tags.get(tags.COLUMNS, "").split(",") if name],
     ).write(folder)
     return folder
 
 
 def _known(child: Run) -> KnownRun:
-    tags = child.data.tags
-    return KnownRun(int(tags["sweeptrail.run"]), _name(child), tags["sweeptrail.key"])
+    given = child.data.tags
+    return KnownRun(int(given[tags.RUN]), _name(child), given[tags.KEY])
 
 
 def _name(child: Run) -> str:
     """Return the name of a run if it can be that of a folder; somebody may have renamed the run."""
-    index, name = child.data.tags["sweeptrail.run"], child.info.run_name or ""
+    index, name = child.data.tags[tags.RUN], child.info.run_name or ""
     return name if name.startswith(f"{index}_") and "/" not in name and "\0" not in name else f"{int(index)}_renamed"
 
 
 def _write(server: TrackingServer, run: Run, folder: Path, parent: Run | None) -> None:
     """Write the journal that tells what the server knows of a run, and remember that it knows."""
-    written = journal.Journal(folder / journal.FILE_NAME)
-    written.append(
-        entries.opened(
-            run.data.tags[IDENTITY_TAG],
-            name=run.info.run_name,
-            time=run.info.start_time / 1000,
-            tags={name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")},
-            parent=parent.data.tags[IDENTITY_TAG] if parent else "",
-        )
+    path = folder / FILE_NAME
+    opened = Opened(
+        run.data.tags[tags.IDENTITY],
+        name=run.info.run_name,
+        time=run.info.start_time,
+        tags={name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")},
+        parent=parent.data.tags[tags.IDENTITY] if parent else "",
+        version=VERSION,
     )
-    written.append(entries.params(run.data.params))
-    for entry in _measured(server, run):
-        written.append(entry)
-    if run.info.status != "RUNNING":
-        written.append(entries.closed(run.info.status, time=(run.info.end_time or 0) / 1000))
-    written.sync()
-    written.close()
-    box = Mailbox(written.path, server.uri)
-    box.run_id, box.experiment_id = run.info.run_id, run.info.experiment_id
-    box.offset = written.path.stat().st_size
-    box.save()
+    is_over = run.info.status != "RUNNING"
+    closed = [Closed(run.info.status, run.info.end_time or 0)] if is_over else []
+    append(path, opened, Params(run.data.params), *_measured(server, run), *closed)
+    state = DeliveryState(path, server.uri)
+    state.run_id, state.experiment_id = run.info.run_id, run.info.experiment_id
+    state.offset = path.stat().st_size
+    state.save()
 
 
-def _measured(server: TrackingServer, run: Run) -> list[journal.Entry]:
+def _measured(server: TrackingServer, run: Run) -> list[Entry]:
     """Return the metrics of a run, those of an epoch together."""
     by_step: dict[tuple[int, bool], dict[str, float]] = defaultdict(dict)
     times: dict[tuple[int, bool], int] = {}
     for name in run.data.metrics:
         for metric in server.history(run.info.run_id, name):
-            moment = (metric.step, name.startswith("test_"))
+            moment = (metric.step, is_final(name))
             by_step[moment][name] = metric.value
             times[moment] = metric.timestamp
     return [
-        entries.metrics(dict(sorted(values.items(), key=_column)), step=moment[0], time=times[moment] / 1000)
-        for moment, values in sorted(by_step.items())
-        if moment[1] or set(COLUMNS) <= set(values)
+        (FinalMetrics if at_end else EpochMetrics)(dict(sorted(values.items(), key=_column)), step, times[step, at_end])
+        for (step, at_end), values in sorted(by_step.items())
+        if at_end or set(COLUMNS) <= set(values)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The sink that writes a run's facts into its journal, for the courier to deliver."""
+"""The journal of one run: the sink that keeps what the tracking server must be told of it."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -6,16 +6,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox import journal
+from sweeptrail.outbox.entries import (
+    VERSION,
+    Artifact,
+    Closed,
+    Entry,
+    EpochMetrics,
+    FinalMetrics,
+    Opened,
+    Params,
+    Tags,
+    Version,
+    milliseconds,
+)
 from sweeptrail.outbox.history import read_history
+from sweeptrail.outbox.journal import FILE_NAME, Journal, append
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.system.files import write_whole
+from sweeptrail.tracking import tags
 
 TAG_LENGTH = 500
 """A reason that is longer is cut in its tag; the traceback is an artifact, whole."""
 
 
-class Outbox:
+class RunJournal:
     """Keeps what the tracking server must be told of a run in the run's own folder."""
 
     def __init__(self, folder: str, *, parent: str, tags: Mapping[str, str]) -> None:
@@ -23,59 +38,44 @@ class Outbox:
         self._folder = Path(folder)
         self._parent = parent
         self._tags = tags
-        self._journal: journal.Journal | None = None
 
     def begin(self, start: RunStart, *_: Any) -> None:
         self._run_folder = self._folder / start.name
         history = read_history(self._run_folder, start.index)
         self._recorded = {epoch.epoch for epoch in history.epochs}
-        self._journal = journal.Journal(self._run_folder / journal.FILE_NAME)
-        identity = f"{self._parent}/{start.index}"
-        tags = {**self._tags, "sweeptrail.run": str(start.index)}
-        self._write(
-            entries.opened(identity, name=start.name, time=start.time, tags=tags, parent=self._parent),
-            *([entries.tags({"sweeptrail.reason": ""})] if history.reason else []),
-            entries.params({**start.params, **start.settings}),
+        self._journal = Journal(self._run_folder / FILE_NAME)
+        params = {**start.params, **start.settings}
+        self._journal.write(
+            Opened(
+                identity=run_identity(self._parent, start.index),
+                name=start.name,
+                time=milliseconds(start.time),
+                tags={**self._tags, tags.RUN: str(start.index)},
+                parent=self._parent,
+                version=VERSION,
+            ),
+            *([Tags({tags.REASON: ""})] if history.reason else []),
+            Params({name: str(value) for name, value in params.items()}),
         )
 
     def epoch(self, epoch: Epoch) -> None:
         if epoch.epoch not in self._recorded:  # else a run that goes on tells what the journal has already
             self._recorded.add(epoch.epoch)
-            self._write(
-                entries.metrics(epoch.metrics, step=epoch.epoch, time=epoch.time),
-                *event_files(self._run_folder, growing=True),  # TensorBoard's sink was told first
+            self._journal.write(
+                EpochMetrics(epoch.metrics, epoch.epoch, milliseconds(epoch.time)),
+                *_event_files(self._run_folder, growing=True),  # TensorBoard's sink was told first
             )
 
     def end(self, result: RunResult) -> None:
         last_step = result.epochs[-1].epoch if result.epochs else 0
-        final = [entries.metrics(result.metrics, step=last_step, time=result.time)] if result.metrics else []
-        assert self._journal
-        self._write(*final, *ending(self._run_folder, result))
+        final = [FinalMetrics(result.metrics, last_step, milliseconds(result.time))] if result.metrics else []
+        self._journal.write(*final, *_ending(self._run_folder, result))
         self._journal.close()
 
-    def _write(self, *records: journal.Entry) -> None:
-        assert self._journal
-        for record in records:
-            self._journal.append(record)
-        self._journal.sync()
 
-
-def ending(folder: Path, result: RunResult) -> Iterator[journal.Entry]:
-    """Yield what the journal says at the end of a run: why it did not finish, its files, its status."""
-    if result.error:
-        write_whole(folder / "error.txt", result.error)
-        yield entries.artifact("error.txt")
-        yield entries.tags({"sweeptrail.reason": result.reason[:TAG_LENGTH]})
-    if result.warnings:
-        yield entries.tags({"sweeptrail.warnings": "; ".join(result.warnings)[:TAG_LENGTH]})
-    yield from event_files(folder)
-    yield entries.closed(result.status, time=result.time)
-
-
-def event_files(folder: Path, *, growing: bool = False) -> Iterator[journal.Entry]:
-    """Yield what the journal says of TensorBoard's files."""
-    for path in sorted(folder.glob("events.out.tfevents.*")):
-        yield entries.artifact(path.name, "tensorboard", growing=growing)
+def run_identity(parent: str, index: int) -> str:
+    """Return by what the tracking server knows a run of a sweep."""
+    return f"{parent}/{index}"
 
 
 def close_abandoned(job: Job, result: RunResult) -> None:
@@ -84,7 +84,7 @@ def close_abandoned(job: Job, result: RunResult) -> None:
     history = read_history(folder, job.index)
     if history.status:
         return
-    sink = Outbox(str(folder.parent), parent=job.parent, tags=job.tags)
+    sink = RunJournal(str(folder.parent), parent=job.parent, tags=job.tags)
     sink.begin(RunStart(job.index, job.name, job.params, time=result.time))
     sink.end(replace(result, epochs=history.epochs))
 
@@ -92,20 +92,45 @@ def close_abandoned(job: Job, result: RunResult) -> None:
 def close_open_runs(sweep_folder: Path, reason: str) -> int:
     """End as KILLED what is open below a folder whose processes are gone; return how many runs that were."""
     closed = 0
-    for path in sorted(sweep_folder.glob(f"*/{journal.FILE_NAME}")):
+    for path in sorted(sweep_folder.glob(f"*/{FILE_NAME}")):
         if read_history(path.parent, 0).is_open:
             result = RunResult(0, path.parent.name, {}, "KILLED", error=reason, time=time.time())
-            append(path, *ending(path.parent, result))
+            append(path, *_ending(path.parent, result))
             closed += 1
     return closed
 
 
-def append(path: Path, *records: journal.Entry) -> None:
-    """Write records to a journal that nobody else writes to."""
-    written = journal.Journal(path)
-    try:
-        for record in records:
-            written.append(record)
-        written.sync()
-    finally:
-        written.close()
+def add_model(run_folder: Path, model: str, version: Version | None) -> None:
+    """Tell of the files of a run's model, in the folder `model`, and of the version that they become, if any."""
+    append(run_folder / FILE_NAME, *_model_files(run_folder, model), *([version] if version else []))
+
+
+def has_model(run_folder: Path, model: str, *, as_version: bool) -> bool:
+    """Tell whether a run's journal has its whole model already, from an earlier sitting."""
+    told = [entry for entry, _ in journal.read(run_folder / FILE_NAME)]
+    if as_version:
+        return any(isinstance(entry, Version) for entry in told)
+    files = {entry.path for entry in _model_files(run_folder, model)}
+    return bool(files) and files <= {entry.path for entry in told if isinstance(entry, Artifact)}
+
+
+def _model_files(run_folder: Path, model: str) -> list[Artifact]:
+    files = (path.relative_to(run_folder) for path in sorted((run_folder / model).rglob("*")) if path.is_file())
+    return [Artifact(file.as_posix(), file.parent.as_posix()) for file in files]
+
+
+def _ending(folder: Path, result: RunResult) -> Iterator[Entry]:
+    """Yield what the journal says at the end of a run: why it did not finish, its files, its status."""
+    if result.error:
+        write_whole(folder / "error.txt", result.error)
+        yield Artifact("error.txt")
+        yield Tags({tags.REASON: result.reason[:TAG_LENGTH]})
+    if result.warnings:
+        yield Tags({tags.WARNINGS: "; ".join(result.warnings)[:TAG_LENGTH]})
+    yield from _event_files(folder)
+    yield Closed(result.status, milliseconds(result.time))
+
+
+def _event_files(folder: Path, *, growing: bool = False) -> Iterator[Artifact]:
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        yield Artifact(path.name, "tensorboard", growing)

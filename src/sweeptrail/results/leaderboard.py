@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeptrail.records import RunResult
+from sweeptrail.records import Goal, RunResult
 
 CONFIDENCE = 0.95
 """Of the intervals; a difference that chance brings about more rarely than the rest, 5 %, is one."""
@@ -24,6 +24,8 @@ class RankedRun:
     run_id: str = ""
     """Its id on the tracking server; empty while that has not got it."""
     experiment_id: str = ""
+    goal: Goal | None = None
+    """What ranks the runs of its sweep; None where nobody has said it."""
     folder: str = ""
     """Where its files are on this machine; empty when they are not."""
 
@@ -50,11 +52,16 @@ class Row:
 class Leaderboard:
     """All combinations, the best first."""
 
-    ranking: str
-    """The metric of the last epoch that ranks: `validation_accuracy`, or `accuracy` where nothing was held out."""
+    goal: Goal
+    """What ranks."""
     rows: tuple[Row, ...]
     unranked: tuple[RankedRun, ...]
     """The runs that did not finish."""
+
+    @property
+    def ranking(self) -> str:
+        """The metric that ranks, by its value after the last epoch or at the end."""
+        return self.goal.metric
 
     @property
     def champion(self) -> RankedRun | None:
@@ -62,23 +69,46 @@ class Leaderboard:
         return self.rows[0].runs[0] if self.rows else None
 
 
+DEFAULT_GOALS = (
+    Goal("validation_accuracy"),
+    Goal("accuracy"),
+    Goal("validation_loss", greater_is_better=False),
+    Goal("loss", greater_is_better=False),
+)
+"""What ranks where nobody has said it: the first that all runs have."""
+
+
 def make_leaderboard(runs: Iterable[RankedRun]) -> Leaderboard:
     """Rank what the runs have reached in their last epoch; nan comes last, ties go by the number of the run.
 
-    A combination has a row for each sweep: what two sweeps differ in need not be among their
-    hyperparameters, and a run repeated with the same seed says nothing about chance.
+    A run without the goal's metric is not ranked. A combination has a row for each sweep: what two sweeps
+    differ in need not be among their hyperparameters, and a run repeated with the same seed says nothing
+    about chance.
     """
     everyone = list(runs)
-    ranked = [run for run in everyone if run.result.status == "FINISHED" and run.result.epochs]
-    unranked = [run for run in everyone if run.result.status != "FINISHED" or not run.result.epochs]
-    validated = all("validation_accuracy" in final_metrics(run) for run in ranked)
-    ranking = "validation_accuracy" if validated and ranked else "accuracy"
+    finished = [run for run in everyone if run.result.status == "FINISHED" and final_metrics(run)]
+    goal = common_goal(run.goal for run in everyone) or default_goal(finished)
     groups: dict[tuple[Any, ...], list[RankedRun]] = defaultdict(list)
-    for run in ranked:
-        groups[run.sweep, *_without_seed(run).items()].append(run)
-    ordered = sorted((_row(group, ranking) for group in groups.values()), key=_order)
+    for run in finished:
+        if goal.metric in final_metrics(run):
+            groups[run.sweep, *_without_seed(run).items()].append(run)
+    ranked = {id(run) for group in groups.values() for run in group}
+    unranked = tuple(run for run in everyone if id(run) not in ranked)
+    ordered = sorted((_row(group, goal) for group in groups.values()), key=lambda row: _order(row, goal))
     rows = tuple(replace(row, rank=rank) for rank, row in enumerate(ordered, start=1))
-    return Leaderboard(ranking, rows, tuple(unranked))
+    return Leaderboard(goal, rows, unranked)
+
+
+def default_goal(finished: Sequence[RankedRun]) -> Goal:
+    """Return what ranks runs of which nobody has said it."""
+    known = [set(final_metrics(run)) for run in finished]
+    return next((goal for goal in DEFAULT_GOALS if known and all(goal.metric in names for names in known)), Goal("accuracy"))
+
+
+def common_goal(goals: Iterable[Goal | None]) -> Goal | None:
+    """Return the goal that all sweeps have; None where they differ."""
+    different = set(goals)
+    return different.pop() if len(different) == 1 else None
 
 
 def final_metrics(run: RankedRun) -> Mapping[str, float]:
@@ -104,7 +134,7 @@ def verdict(board: Leaderboard) -> str:
         return ""
     first, second = rivals
     ahead = (
-        f"{label(first, board)} is {first.mean - second.mean:.4f} ahead of {label(second, board)} "
+        f"{label(first, board)} is {abs(first.mean - second.mean):.4f} ahead of {label(second, board)} "
         f"in {in_words(board.ranking)}"
     )
     if first.deviation is None or second.deviation is None:
@@ -168,9 +198,9 @@ def _without_seed(run: RankedRun) -> dict[str, Any]:
     return {name: value for name, value in run.result.params.items() if name != "seed"}
 
 
-def _row(group: Sequence[RankedRun], ranking: str) -> Row:
-    values = {id(run): final_metrics(run)[ranking] for run in group}
-    best_first = sorted(group, key=lambda run: (*_descending(values[id(run)]), run.result.index))
+def _row(group: Sequence[RankedRun], goal: Goal) -> Row:
+    values = {id(run): final_metrics(run)[goal.metric] for run in group}
+    best_first = sorted(group, key=lambda run: (*goal.rank(values[id(run)]), run.result.index))
     mean = math.fsum(values.values()) / len(values)
     deviation = interval = None
     if len(values) > 1:
@@ -179,13 +209,9 @@ def _row(group: Sequence[RankedRun], ranking: str) -> Row:
     return Row(0, _without_seed(group[0]), tuple(best_first), mean, deviation, interval)
 
 
-def _order(row: Row) -> tuple[bool, float, str, int]:
+def _order(row: Row, goal: Goal) -> tuple[bool, float, str, int]:
     first = min(row.runs, key=lambda run: run.result.index)
-    return (*_descending(row.mean), first.sweep, first.result.index)
-
-
-def _descending(value: float) -> tuple[bool, float]:
-    return (True, 0.0) if math.isnan(value) else (False, -value)
+    return (*goal.rank(row.mean), first.sweep, first.result.index)
 
 
 def _interval(mean: float, deviation: float, count: int) -> tuple[float, float]:

@@ -6,12 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sweeptrail.outbox import description, journal
-from sweeptrail.outbox.delivery.state import Mailbox
-from sweeptrail.outbox.history import read_history
-from sweeptrail.records import Epoch, RunResult
+from sweeptrail.outbox import journal, sweep_folder
+from sweeptrail.outbox.delivery.state import DeliveryState
+from sweeptrail.outbox.history import ended, read_history
+from sweeptrail.outbox.sweep_folder import Description
+from sweeptrail.records import Epoch, Goal, RunResult
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun
-from sweeptrail.sweeps.settings import PARSERS, parse
+from sweeptrail.search import text
+from sweeptrail.tracking import tags
 from sweeptrail.tracking.ui_links import Where
 
 RUNS = "runs.json"
@@ -23,9 +25,8 @@ def runs_in(folder: Path) -> list[RankedRun]:
 
     Raises SweeptrailError if there is no sweep, or its description is damaged.
     """
-    sweep = description.read(folder)
-    columns = columns_of(sweep.settings)
-    found = [_ranked_run(path, columns, sweep.tracking_uri) for path in folder.glob(f"*/{journal.FILE_NAME}")]
+    sweep = sweep_folder.read(folder)
+    found = [_ranked_run(path, sweep) for path in folder.glob(f"*/{journal.FILE_NAME}")]
     return sorted((run for run in found if run), key=lambda run: run.result.index)
 
 
@@ -39,17 +40,17 @@ def as_json(board: Leaderboard, parent_id: str) -> str:
     return json.dumps({"parent_id": parent_id, "runs": runs}) + "\n"
 
 
-def from_json(text: str, sweep: str, where: Where) -> list[RankedRun]:
+def from_json(content_text: str, sweep: str, where: Where, goal: Goal | None) -> list[RankedRun]:
     """Return the runs of the parent at this place in such a text.
 
     [] if it is no such text, or of another server, or a run's id was not known yet when it was written.
     """
     try:
-        content = json.loads(text)
+        content = json.loads(content_text)
         if content["parent_id"] != where.run_id or not all(run["run_id"] for run in content["runs"]):
             return []
         return [
-            RankedRun(sweep, _result(run), run_id, where.experiment_id)
+            RankedRun(sweep, _result(run), run_id, where.experiment_id, goal)
             for run_id, run in ((run.pop("run_id"), run) for run in content["runs"])
         ]
     except (ValueError, TypeError, KeyError):  # somebody else's file of that name
@@ -62,41 +63,39 @@ def _result(fields: dict[str, Any]) -> RunResult:
     return RunResult(**{**fields, "warnings": ()}, epochs=epochs, error=error)
 
 
-def _ranked_run(path: Path, columns: Sequence[str] | None, tracking_uri: str) -> RankedRun | None:
+def _ranked_run(path: Path, sweep: Description) -> RankedRun | None:
     """Return the run that a journal is of; None while it is not over, or for the note of a resumption."""
-    tags: dict[str, str] = {}
-    params: dict[str, str] = {}
-    for entry, _ in journal.read(path):
-        if entry["kind"] == "opened":
-            tags.update(entry["tags"])
-        elif entry["kind"] == "params":
-            params.update(entry["values"])
-    index = int(tags.get("sweeptrail.run", 0))
-    history = read_history(path.parent, index)
-    if not index or not history.status:
+    history = read_history(path.parent, 0)
+    index = int(history.tags.get(tags.RUN, 0))
+    columns = columns_of(sweep.columns, sweep.settings)
+    result = ended(index, path.parent.name, typed(history.params, columns), read_history(path.parent, index))
+    if not index or not result:
         return None
-    result = RunResult(
-        index, path.parent.name, typed(params, columns), history.status, history.epochs, history.metrics,
-        error=history.reason or None, time=history.time,
-    )  # fmt: skip
-    box = Mailbox(path, tracking_uri)
-    return RankedRun(path.parent.parent.name, result, box.run_id or "", box.experiment_id, str(path.parent))
+    state = DeliveryState(path, sweep.tracking_uri)
+    name = path.parent.parent.name
+    return RankedRun(name, result, state.run_id or "", state.experiment_id, goal_of(sweep.goal), str(path.parent))
 
 
-def columns_of(settings: Mapping[str, str]) -> Sequence[str] | None:
+def goal_of(text: str) -> Goal | None:
+    """Return what a sweep says that ranks its runs; None where it says nothing, or nothing that can be understood."""
+    try:
+        return Goal.parse(text)
+    except ValueError:
+        return None
+
+
+ALWAYS = ("lr", "batch_size", "shuffle")
+"""What version 0.1, which did not record them, had as columns beside what had several values."""
+
+
+def columns_of(recorded: Sequence[str], settings: Mapping[str, str]) -> Sequence[str] | None:
     """Return which params are hyperparameters; None, for all of them, where a loop of one's own left no settings."""
-    return parse(settings).grid()[0][0]._fields if settings else None  # type: ignore[attr-defined]  # a namedtuple
+    if recorded or not settings:
+        return recorded or None
+    return [name for name, text in settings.items() if name in ALWAYS or "," in text]
 
 
 def typed(params: Mapping[str, str], columns: Sequence[str] | None) -> dict[str, Any]:
     """Return the hyperparameters as the values that their texts stand for."""
-    return {name: _value(name, params[name]) for name in (params if columns is None else columns) if name in params}
-
-
-def _value(name: str, text: str) -> Any:
-    """Return the number or truth value that a text stands for, or else the text."""
-    try:
-        value = PARSERS[name][0](text) if name in PARSERS else json.loads(text.lower())
-    except ValueError:
-        return text
-    return value if isinstance(value, int | float) else text
+    names = params if columns is None else columns
+    return {name: text.typed(params[name]) for name in names if name in params}

@@ -8,17 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Run
-
 from sweeptrail.errors import RefusedError, SettingsError
-from sweeptrail.outbox.description import SETTINGS_TAG
-from sweeptrail.outbox.entries import IDENTITY_TAG
-from sweeptrail.outbox.folders import RESULTS
 from sweeptrail.outbox.history import COLUMNS
+from sweeptrail.outbox.pull import is_final
+from sweeptrail.outbox.sweep_folder import RESULTS
 from sweeptrail.records import Epoch, RunResult, Status
 from sweeptrail.results.leaderboard import RankedRun
-from sweeptrail.results.runs_on_disk import RUNS, columns_of, from_json, typed
-from sweeptrail.tracking.client import TrackingServer
+from sweeptrail.results.runs_on_disk import RUNS, columns_of, from_json, goal_of, typed
+from sweeptrail.tracking import tags
+from sweeptrail.tracking.client import Run, TrackingServer
 from sweeptrail.tracking.ui_links import Where
 
 TABLE = f"{RESULTS}.json"
@@ -38,21 +36,22 @@ def gather(uri: str, run_id: str) -> list[RankedRun]:
         parent = server.get(run_id)
     except RefusedError as error:
         raise SettingsError(f"expected the id of a sweep's parent run, got {run_id!r} ({error})") from error
-    tags = parent.data.tags
-    if IDENTITY_TAG not in tags or "mlflow.parentRunId" in tags:
-        what = "a nested run; write the id of its parent" if "mlflow.parentRunId" in tags else "no sweep's"
+    given = parent.data.tags
+    if tags.IDENTITY not in given or tags.PARENT_RUN_ID in given:
+        what = "a nested run; write the id of its parent" if tags.PARENT_RUN_ID in given else "no sweep's"
         raise SettingsError(f"expected the id of a sweep's parent run, got {run_id!r}, which is {what}")
-    sweep = Path(tags.get("sweeptrail.folder", parent.info.run_name)).name
+    sweep, goal = Path(given.get(tags.FOLDER, parent.info.run_name)).name, goal_of(given.get(tags.GOAL, ""))
     there = server.files(parent, "")
     if parent.info.status == "FINISHED" and RUNS in there:  # else it may be that of an earlier sitting
         where = Where(parent.info.experiment_id, run_id)
-        if found := from_json(_text(server, parent, RUNS), sweep, where):
+        if found := from_json(_text(server, parent, RUNS), sweep, where, goal):
             return sorted(found, key=lambda run: run.result.index)
     table = _rows(_text(server, parent, TABLE)) if TABLE in there else {}
-    columns = columns_of(json.loads(tags.get(SETTINGS_TAG, "{}")))
-    children = [child for child in server.children(parent) if "sweeptrail.run" in child.data.tags]
+    recorded = [name for name in given.get(tags.COLUMNS, "").split(",") if name]
+    columns = columns_of(recorded, json.loads(given.get(tags.SETTINGS, "{}")))
+    children = [child for child in server.children(parent) if tags.RUN in child.data.tags]
     found = [
-        RankedRun(sweep, _result(child, columns, table), child.info.run_id, child.info.experiment_id)
+        RankedRun(sweep, _result(child, columns, table), child.info.run_id, child.info.experiment_id, goal)
         for child in children
         if child.info.status in OVER
     ]
@@ -76,15 +75,15 @@ def _rows(text: str) -> Mapping[int, list[dict[str, Any]]]:
 
 
 def _result(child: Run, columns: Sequence[str] | None, table: Mapping[int, list[dict[str, Any]]]) -> RunResult:
-    index = int(child.data.tags["sweeptrail.run"])
-    reason = child.data.tags.get("sweeptrail.reason", "")
+    index = int(child.data.tags[tags.RUN])
+    reason = child.data.tags.get(tags.REASON, "")
     return RunResult(
         index=index,
         name=child.info.run_name,
         params=typed(child.data.params, columns),
         status=OVER[child.info.status],
         epochs=_epochs(child, index, table.get(index, ())),
-        metrics={name: value for name, value in child.data.metrics.items() if name.startswith("test_")},
+        metrics={name: value for name, value in child.data.metrics.items() if is_final(name)},
         error=reason or None,
         time=(child.info.end_time or 0) / 1000,
     )
@@ -92,7 +91,7 @@ def _result(child: Run, columns: Sequence[str] | None, table: Mapping[int, list[
 
 def _epochs(child: Run, index: int, rows: Sequence[Mapping[str, Any]]) -> tuple[Epoch, ...]:
     """Return the epochs as the table has them, or the last alone where the run has gone on since."""
-    last = {name: value for name, value in child.data.metrics.items() if not name.startswith("test_")}
+    last = {name: value for name, value in child.data.metrics.items() if not is_final(name)}
     if rows and rows[-1].get("loss") == last.get("loss"):
         return tuple(_from_row(row, index, child.data.params) for row in rows)
     if "loss" not in last:

@@ -1,10 +1,12 @@
 """Tells a console what the runs of a folder have written into their journals."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sweeptrail.outbox import journal
+from sweeptrail.outbox.entries import Closed, Entry, EpochMetrics, Opened
 from sweeptrail.outbox.history import epoch_of
 from sweeptrail.records import Job, RunStart
 from sweeptrail.training.sinks.console import Console
@@ -43,12 +45,24 @@ class Follower:
             for entry, offset in journal.read(path, self._offsets.get(path, 0)):
                 self._offsets[path] = offset
                 self._tell(job, entry)
-                if entry["kind"] == "closed":
+                if isinstance(entry, Closed):
                     del self._waiting[path]
 
-    def _tell(self, job: Job, entry: journal.Entry) -> None:
-        if entry["kind"] == "opened":
-            time = entry["time"] / 1000
-            self._console.begin(RunStart(job.index, job.name, job.params, epochs=job.settings.epochs, time=time))
-        elif entry["kind"] == "metrics" and "loss" in entry["values"]:
-            self._console.epoch(epoch_of(entry, job.index))
+    def _tell(self, job: Job, entry: Entry) -> None:
+        match entry:
+            case Opened():
+                self._console.begin(RunStart(job.index, job.name, job.params, epochs=job.epochs, time=entry.time / 1000))
+            case EpochMetrics():
+                self._console.epoch(epoch_of(entry, job.index))
+
+
+@contextmanager
+def shown(jobs: Iterable[Job], console: Console) -> Iterator[None]:
+    """Show on the console, while the `with` block lasts, what the runs write."""
+    follower = Follower(jobs, console)
+    with console:
+        follower.start()
+        try:
+            yield
+        finally:
+            follower.stop()

@@ -1,44 +1,38 @@
-"""One sweep from start to finish, and its resumption."""
+"""One sweep from start to finish, or from where it stopped."""
 
-import hashlib
-import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeptrail.engines import Engine
-from sweeptrail.engines.processes.engine import Processes
-from sweeptrail.engines.processes.forkserver import ForkServer
-from sweeptrail.engines.ray.engine import Ray
-from sweeptrail.engines.serial import Serial
-from sweeptrail.errors import Cancelled, SweeptrailError, UsageError
-from sweeptrail.fashion_mnist.work import Training
-from sweeptrail.outbox import description, entries, folders, journal
+from sweeptrail.engines.carry_out import longest_first, results
+from sweeptrail.errors import Cancelled, UsageError
+from sweeptrail.outbox import sweep_folder
 from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
-from sweeptrail.outbox.delivery.state import Mailbox
-from sweeptrail.outbox.description import SETTINGS_TAG, Description, KnownRun
-from sweeptrail.outbox.history import History, read_history, result_of
-from sweeptrail.outbox.run_journal import append, close_abandoned, close_open_runs
+from sweeptrail.outbox.delivery.state import DeliveryState
+from sweeptrail.outbox.entries import Dataset
+from sweeptrail.outbox.history import History, ended, read_history
+from sweeptrail.outbox.journal import FILE_NAME
+from sweeptrail.outbox.parent_journal import ParentJournal, pointing_to
+from sweeptrail.outbox.run_journal import close_abandoned, close_open_runs, run_identity
+from sweeptrail.outbox.sweep_folder import Description, KnownRun
 from sweeptrail.records import Job, RunResult, Status
 from sweeptrail.results import table
-from sweeptrail.results.parent_run import Standings, conclude
-from sweeptrail.search.space import Run, run_name
-from sweeptrail.sweeps.outcome import Outcome
+from sweeptrail.results.leaderboard import Leaderboard
+from sweeptrail.results.parent_run import Standings
+from sweeptrail.sweeps.conclude import Conclusion
+from sweeptrail.sweeps.jobs import context_of, make_jobs
 from sweeptrail.sweeps.plan import Plan
-from sweeptrail.sweeps.progress import Follower
-from sweeptrail.sweeps.resume import HARMLESS
-from sweeptrail.sweeps.settings import RunSettings, as_text
+from sweeptrail.sweeps.progress import shown
 from sweeptrail.system.locks import locked
-from sweeptrail.tracking.tags import context_tags
-from sweeptrail.tracking.uri import usable_uri, without_credentials
+from sweeptrail.tracking import tags
+from sweeptrail.tracking.uri import without_credentials
 from sweeptrail.training.sinks.console import Console
-
-SINKS = ("tensorboard", "checkpoint", "outbox")
-"""The sinks of a tracked run."""
+from sweeptrail.training.work import Training
 
 COMPARED = 50
 """How many runs the address of the comparison names at most: with more a terminal would show nothing else."""
@@ -46,194 +40,191 @@ COMPARED = 50
 STOPPING_TIMEOUT = 2.0
 """Seconds to wait for the tracking server after Ctrl-C or SIGTERM, when all must be over within five."""
 
+Say = Callable[[str], None]
+"""Told what a person should know at once."""
 
-class Sweep:
-    """A sweep in its folder, with the journal of its parent run."""
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
-        """Describe the sweep in its folder. Raises SweeptrailError if that cannot be written."""
-        self.plan = plan
-        self.folder = folder
-        before = description.read(self.folder) if plan.resumed else None
-        self.identity = before.identity if before else uuid.uuid4().hex
-        self.tags = {**context_tags(), "sweeptrail.data_digest": plan.data.digest}
-        self.jobs = list(self._make_jobs(before.runs if before else ()))
-        Description(
-            identity=self.identity,
-            created=before.created if before else time.time(),
-            tracking_uri=without_credentials(plan.tracking.uri),
-            settings=as_text(plan.settings),
-            runs=[KnownRun(job.index, job.name, job.key) for job in self.jobs],
-        ).write(self.folder)
-        self._journal = journal.Journal(self.folder / journal.FILE_NAME)
-        self._standings = Standings(self.folder, self.identity, plan.tracking.uri, has_report=plan.settings.report)
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended."""
 
-    def open(self) -> None:
-        """Say that the sweep begins, or goes on."""
-        tracking, data = self.plan.tracking, self.plan.data
-        tags = {**self.tags, "sweeptrail.folder": str(self.folder)}
-        settings = as_text(self.plan.settings)
-        adopt = {} if self.plan.resumed else tracking.adopt_entry()
-        self._write(
-            entries.opened(
-                self.identity,
-                name=self.folder.name,
-                time=time.time(),
-                tags=tags,
-                experiment=tracking.experiment_entry(),
-                adopt=adopt,
-            ),
-            entries.tags({SETTINGS_TAG: json.dumps(settings)}),
-        )
-        if not self.plan.resumed:
-            profile = {"train_samples": len(data.train_labels), "test_samples": len(data.test_labels)}
-            self._write(
-                entries.params(settings),
-                entries.dataset(name="Fashion-MNIST", digest=data.digest, source=data.folder, profile=profile),
-            )
+    folder: Path
+    results: tuple[RunResult, ...]
+    """One for each run of the grid, in its order, also for those that an earlier sitting carried out."""
+    board: Leaderboard
+    waiting: int = 0
+    """How many records the tracking server has not got yet."""
+    address: str = ""
+    """Where the tracking server shows the sweep, below its own address; empty while it has not answered."""
+    comparison: str = ""
+    """The same of the comparison of its runs, the best of them if they are many."""
 
-    def ended(self) -> list[RunResult]:
-        """Return the results of the runs that are over, as their journals tell them."""
-        histories = ((job, self.history(job)) for job in self.jobs)
-        return [result_of(job, history) for job, history in histories if history.status]
+    @property
+    def status(self) -> Status:
+        """FINISHED when every run is."""
+        return "FINISHED" if all(result.status == "FINISHED" for result in self.results) else "FAILED"
 
-    def save_results(self, found: Iterable[RunResult]) -> None:
-        """Write the table of everything, and have it delivered."""
-        files = table.save(table.rows(found), self.folder / folders.RESULTS)
-        self._write(*(entries.artifact(file.name) for file in files))
+    @property
+    def exit_code(self) -> int:
+        """0, 1 when a run failed, 3 when only the tracking server does not know everything."""
+        if self.status != "FINISHED":
+            return 1
+        return 3 if self.waiting else 0
 
-    def show_standings(self, found: Iterable[RunResult], *, at_once: bool = False) -> None:
-        """Bring the leaderboard of the parent up to date, now and then or at once."""
-        if self.plan.tracked and (at_once or self._standings.is_due()):
-            self._write(*self._standings.write(self._standings.board(found)))
 
-    def conclude(self, found: Iterable[RunResult], say: Callable[[str], None]) -> None:
-        """Leave the final leaderboard, the report and the champion."""
-        if not self.plan.tracked:
-            return
-        board = self._standings.board(found)
-        self._write(*self._standings.write(board), *self._standings.write_runs(board))
-        jobs = {job.index: job for job in self.jobs}
-        self._write(*conclude(self.folder, board, jobs, self.plan.settings, self.plan.data, say))
+@dataclass(frozen=True)
+class OpenSweep:
+    """A sweep that is carried out: what its parts have in common."""
 
-    def best_first(self, found: Iterable[RunResult]) -> list[int]:
-        """Return the numbers of the finished runs, the best first."""
-        board = self._standings.board(found)
-        return [run.result.index for row in board.rows for run in row.runs]
+    plan: Plan
+    jobs: Sequence[Job]
+    parent: ParentJournal
+    standings: Standings
+    say: Say
 
-    def settled(self, result: RunResult) -> RunResult:
-        """Return the result with the epochs that its journal has, after ending a journal that its worker left open."""
-        if result.status == "FINISHED" or not self.plan.tracked:
-            return result
-        job = next(job for job in self.jobs if job.index == result.index)
-        close_abandoned(job, result)
-        return replace(result, epochs=self.history(job).epochs)
-
-    def history(self, job: Job) -> History:
-        """Return what a job has left behind so far."""
-        return read_history(Path(job.folder), job.index)
-
-    def close(self, status: Status, reason: str = "") -> None:
-        """Say how the sweep ended."""
-        self._write(entries.tags({"sweeptrail.reason": reason}), entries.closed(status, time=time.time()))
-        self._journal.close()
-
-    def _write(self, *records: journal.Entry) -> None:
-        for record in records:
-            self._journal.append(record)
-        self._journal.sync()
-
-    def _make_jobs(self, known: Iterable[KnownRun]) -> Iterator[Job]:
-        """Yield a job for each combination; those that were there before keep their number and name."""
-        by_key = {run.key: run for run in known}
-        next_index = max((run.index for run in by_key.values()), default=0) + 1
-        for run, settings in self.plan.settings.grid():
-            key = run_key(settings, self.plan.data.digest)
-            old = by_key.get(key)
-            index = old.index if old else next_index
-            next_index += not old
-            name = old.name if old else run_name(index, run._asdict())  # type: ignore[attr-defined]  # a namedtuple
-            yield self._job(index, name, key, run, settings)
-
-    def _job(self, index: int, name: str, key: str, run: Run, settings: RunSettings) -> Job:
-        return Job(
-            index=index,
-            name=name,
-            run=run,
-            settings=settings,
-            folder=str(self.folder / name),
-            parent=self.identity,
-            tags={**self.tags, "sweeptrail.key": key},
-            sinks=SINKS if self.plan.tracked else (),
-        )
+    @property
+    def folder(self) -> Path:
+        return self.parent.folder
 
 
 def run_sweep(
-    plan: Plan, console: Callable[[int], Console], say: Callable[[str], None], server: ForkServer | None = None
+    plan: Plan, engine_for: Callable[[Plan, Path], Engine], console: Callable[[int], Console], say: Say
 ) -> Outcome:
     """Carry out every run of the plan that is not finished.
 
-    `console` is made for the number of runs; `say` gets what a person should know at once; workers
-    are forked from `server`, which may have been started already.
+    `engine_for` gives the engine for a plan and the sweep's folder; `console` is made for the number of runs.
     Raises UsageError when another process is at this sweep, and Cancelled when it is stopped.
     """
-    folder = plan.resumed or folders.new_sweep_folder(plan.runs_dir)
-    with locked(folder / folders.LOCK) as was_free:
+    folder = plan.resumed or sweep_folder.new_sweep_folder(plan.runs_dir)
+    with locked(folder / sweep_folder.LOCK) as was_free:
         if not was_free:
             raise UsageError(f"resume: another process is carrying out {folder}; wait for its end, or stop it first")
-        sweep = Sweep(plan, folder)
-        with _delivering(sweep, say) as courier, _resumption(sweep):
-            found = _carry_out(sweep, console, engine_of(plan, server), say)
-    outcome = Outcome(folder, tuple(found))
+        sweep = _open(plan, folder, say)
+        with _delivering(sweep) as courier, _resumption(sweep):
+            found = _carry_out(sweep, engine_for(plan, folder), console)
+    board = sweep.standings.board(found)
+    outcome = Outcome(folder, tuple(found), board)
     if not plan.tracked:
         return outcome
-    best = [f"{sweep.identity}/{index}" for index in sweep.best_first(found)[:COMPARED]]
+    best = [run.result.index for row in board.rows for run in row.runs][:COMPARED]
     return replace(
         outcome,
         waiting=courier.waiting(),
-        address=courier.address(sweep.identity),
-        comparison=courier.comparison(best),
+        address=courier.address(sweep.parent.identity),
+        comparison=courier.comparison([run_identity(sweep.parent.identity, index) for index in best]),
     )
 
 
-def _carry_out(
-    sweep: Sweep, console: Callable[[int], Console], engine: Engine, say: Callable[[str], None]
-) -> list[RunResult]:
+def _open(plan: Plan, folder: Path, say: Say) -> OpenSweep:
+    """Describe the sweep in its folder; raises SweeptrailError if that cannot be written."""
+    before = sweep_folder.read(folder) if plan.resumed else None
+    identity = before.identity if before else uuid.uuid4().hex
+    jobs = list(make_jobs(plan, folder, identity, before.runs if before else ()))
+    Description(
+        identity=identity,
+        created=before.created if before else time.time(),
+        tracking_uri=without_credentials(plan.tracking.uri),
+        settings=plan.settings.texts,
+        runs=[KnownRun(job.index, job.name, job.key) for job in jobs],
+        goal=str(plan.settings.goal),
+        columns=plan.settings.columns,
+    ).write(folder)
+    parent = ParentJournal(folder, identity)
+    standings = Standings(parent, plan.tracking.uri, goal=plan.settings.goal, has_report=plan.settings["report"])
+    return OpenSweep(plan, jobs, parent, standings, say)
+
+
+def _carry_out(sweep: OpenSweep, engine: Engine, console: Callable[[int], Console]) -> list[RunResult]:
     """Return the results of all runs in the order of the grid, those of an earlier sitting among them."""
-    found = {result.index: result for result in sweep.ended() if result.status == "FINISHED"}
+    found = {result.index: result for result in _ended(sweep) if result.status == "FINISHED"}
     todo = [job for job in sweep.jobs if job.index not in found]
     screen = console(len(sweep.jobs))
     for job in sweep.jobs:
-        screen.recall(job.index, len(sweep.history(job).epochs), has_ended=job.index in found)
-    sweep.open()
+        screen.recall(job.index, len(_history(job).epochs), has_ended=job.index in found)
+    _begin(sweep)
+    work = Training(sweep.plan.settings.task.name, sweep.plan.data.shared)
     try:
-        with _shown(todo, screen), closing(engine.run(Training(sweep.plan.data), todo)) as coming:
+        with shown(todo, screen), closing(results(engine, work, longest_first(todo))) as coming:
             for result in coming:
-                found[result.index] = sweep.settled(result)
+                found[result.index] = _settled(sweep, result)
                 screen.end(result)
-                sweep.show_standings(found.values())
-        results = [found[index] for index in sorted(found)]
-        sweep.save_results(results)
-        sweep.conclude(results, say)
+                if sweep.plan.tracked and sweep.standings.is_due():
+                    sweep.standings.write(sweep.standings.board(found.values()))
+        all_results = [found[index] for index in sorted(found)]
+        _save_table(sweep, all_results)
+        if sweep.plan.tracked:
+            _conclude(sweep, all_results)
     except BaseException as error:
-        reason = "the sweep was stopped" if isinstance(error, Cancelled) else f"{type(error).__name__}: {error}"
-        close_open_runs(sweep.folder, reason)
-        ended = sweep.ended()
-        try:
-            sweep.save_results(ended)
-            sweep.show_standings(ended, at_once=True)
-        finally:
-            sweep.close("FAILED" if isinstance(error, Exception) else "KILLED", reason)
+        _break_off(sweep, error)
         raise
-    failed = [result for result in results if result.status != "FINISHED"]
-    sweep.close("FAILED" if failed else "FINISHED", f"{len(failed)} of {len(results)} runs failed" if failed else "")
-    return results
+    failed = sum(result.status != "FINISHED" for result in all_results)
+    reason = f"{failed} of {len(all_results)} runs failed" if failed else ""
+    sweep.parent.close("FAILED" if failed else "FINISHED", reason)
+    return all_results
+
+
+def _begin(sweep: OpenSweep) -> None:
+    """Say on the sweep's own run that it begins, or goes on."""
+    plan, parent = sweep.plan, sweep.parent
+    context = {**context_of(plan), tags.FOLDER: str(sweep.folder)}
+    parent.begin(plan.tracking, context, is_resumed=plan.resumed is not None)
+    parent.describe(plan.settings.texts, str(plan.settings.goal), plan.settings.columns)
+    if not plan.resumed:
+        parent.add_params(plan.settings.texts)
+        parent.add_dataset(Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile))
+
+
+def _ended(sweep: OpenSweep) -> list[RunResult]:
+    """Return the results of the runs that are over, as their journals tell them."""
+    found = (ended(job.index, job.name, job.params, _history(job)) for job in sweep.jobs)
+    return [result for result in found if result]
+
+
+def _history(job: Job) -> History:
+    return read_history(Path(job.folder), job.index)
+
+
+def _settled(sweep: OpenSweep, result: RunResult) -> RunResult:
+    """Return the result with the epochs that its journal has, after ending a journal that its worker left open."""
+    if result.status == "FINISHED" or not sweep.plan.tracked:
+        return result
+    job = next(job for job in sweep.jobs if job.index == result.index)
+    close_abandoned(job, result)
+    return replace(result, epochs=_history(job).epochs)
+
+
+def _save_table(sweep: OpenSweep, found: Iterable[RunResult]) -> None:
+    """Write the table of everything, and have it delivered."""
+    files = table.save(table.rows(found), sweep.folder / sweep_folder.RESULTS)
+    sweep.parent.add_files(*(file.name for file in files))
+
+
+def _conclude(sweep: OpenSweep, found: Iterable[RunResult]) -> None:
+    """Leave the final leaderboard, the report and the champion."""
+    board = sweep.standings.board(found)
+    sweep.standings.write(board)
+    sweep.standings.write_runs(board)
+    jobs = {job.index: job for job in sweep.jobs}
+    Conclusion(sweep.plan, board, jobs, sweep.parent, sweep.say).draw_and_register()
+
+
+def _break_off(sweep: OpenSweep, error: BaseException) -> None:
+    """Close what is open, with the reason, and leave what there is."""
+    reason = "the sweep was stopped" if isinstance(error, Cancelled) else f"{type(error).__name__}: {error}"
+    close_open_runs(sweep.folder, reason)
+    found = _ended(sweep)
+    try:
+        _save_table(sweep, found)
+        if sweep.plan.tracked:
+            sweep.standings.write(sweep.standings.board(found))
+    finally:
+        sweep.parent.close("FAILED" if isinstance(error, Exception) else "KILLED", reason)
 
 
 @contextmanager
-def _delivering(sweep: Sweep, say: Callable[[str], None]) -> Iterator[BackgroundCourier]:
-    courier = BackgroundCourier(Courier(sweep.plan.tracking.uri, sweep.folder), say)
-    timeout = sweep.plan.settings.delivery_timeout
+def _delivering(sweep: OpenSweep) -> Iterator[BackgroundCourier]:
+    courier = BackgroundCourier(Courier(sweep.plan.tracking.uri, sweep.folder), sweep.say)
+    timeout = sweep.plan.settings["delivery_timeout"]
     if sweep.plan.tracked:
         courier.start()
     try:
@@ -247,74 +238,10 @@ def _delivering(sweep: Sweep, say: Callable[[str], None]) -> Iterator[Background
     courier.finish(timeout)
 
 
-@contextmanager
-def _resumption(sweep: Sweep) -> Iterator[None]:
-    """Tell of the run that `mlflow run -P resume=...` opened for itself: it is no sweep, it points to one."""
+def _resumption(sweep: OpenSweep) -> AbstractContextManager[None]:
+    """Return what tells of a run that `mlflow run` has opened for a sweep that has one already."""
     tracking = sweep.plan.tracking
-    if not sweep.plan.resumed or not tracking.adopt or tracking.adopt == parent_run_id(sweep):
-        yield
-        return
-    path = sweep.folder / f"resumption-{tracking.adopt}" / journal.FILE_NAME
-    identity = f"{sweep.identity}/resumption/{tracking.adopt}"
-    append(
-        path,
-        entries.opened(identity, name="resumption", time=time.time(), tags={}, adopt=tracking.adopt_entry()),
-        entries.link("sweeptrail.resumes", sweep.identity),
-    )
-    status: Status = "FAILED"
-    try:
-        yield
-        status = "FINISHED"
-    except Cancelled:
-        status = "KILLED"
-        raise
-    finally:
-        append(path, entries.closed(status, time=time.time()))
-
-
-def parent_run_id(sweep: Sweep) -> str:
-    """Return the id of the sweep's run on the tracking server; empty if it is not known here."""
-    return Mailbox(sweep.folder / journal.FILE_NAME, sweep.plan.tracking.uri).run_id or ""
-
-
-@contextmanager
-def _shown(jobs: list[Job], console: Console) -> Iterator[None]:
-    follower = Follower(jobs, console)
-    with console:
-        follower.start()
-        try:
-            yield
-        finally:
-            follower.stop()
-
-
-def engine_of(plan: Plan, server: ForkServer | None = None) -> Engine:
-    """Return the engine that carries the runs out; closing what its `run` returns cancels the rest."""
-    settings = plan.settings
-    if settings.engine == "serial":
-        return Serial()
-    if settings.engine == "ray":
-        return Ray(settings.gpus_per_run, settings.retries, workers=settings.workers, tracking_uri=plan.tracking.uri)
-    return Processes(settings.workers, settings.retries, server)
-
-
-def run_key(settings: RunSettings, data_digest: str) -> str:
-    """Return what a run is recognised by: a hash of all that changes its numbers."""
-    numbers = {name: value for name, value in asdict(settings).items() if name not in HARMLESS}
-    text = json.dumps({**numbers, "data": data_digest}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def refuse(tracking_uri: str, run_id: str, error: UsageError) -> None:
-    """Write on the run that `mlflow run` has opened why there is no sweep; MLflow then closes it as FAILED."""
-    reason = "\n".join(error.problems)
-    tags = {"sweeptrail.reason": reason[:500], "mlflow.note.content": f"Not started:\n\n```\n{reason}\n```"}
-    tag(tracking_uri, run_id, tags)
-
-
-def tag(tracking_uri: str, run_id: str, tags: Mapping[str, str]) -> None:
-    """Tag the run that `mlflow run` has opened, if the server answers: the person sees the same on the screen."""
-    from sweeptrail.tracking.client import TrackingServer
-
-    with suppress(SweeptrailError):
-        TrackingServer(usable_uri(tracking_uri)).log(run_id, metrics=[], params={}, tags=tags)
+    own = DeliveryState(sweep.folder / FILE_NAME, tracking.uri).run_id
+    if sweep.plan.resumed and tracking.adopt and tracking.adopt != own:
+        return pointing_to(sweep.parent, tracking)
+    return nullcontext()

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from sweeptrail.errors import DeliveryError
-from sweeptrail.outbox import entries, journal
 from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
-from sweeptrail.outbox.description import Description
-from sweeptrail.outbox.folders import LOCK, new_sweep_folder
-from sweeptrail.outbox.run_journal import Outbox
+from sweeptrail.outbox.parent_journal import ParentJournal
+from sweeptrail.outbox.run_journal import RunJournal
+from sweeptrail.outbox.sweep_folder import LOCK, Description, new_sweep_folder
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
 from sweeptrail.results.parent_run import Standings
 from sweeptrail.system.locks import locked
@@ -40,32 +39,19 @@ class Standalone:
         """Open the parent run. It is closed at the latest when `owner` is gone or the process ends."""
         tracking = Tracking.from_environment()
         folder = new_sweep_folder(Path("runs"))
-        identity, tags = uuid.uuid4().hex, context_tags()
+        identity, context = uuid.uuid4().hex, context_tags()
         Description(identity, time.time(), without_credentials(tracking.uri), settings={}, runs=[]).write(folder)
         self._lifetime = ExitStack()
         self._lifetime.enter_context(locked(folder / LOCK))
         self._start: RunStart | None = None
         self._epochs: list[Epoch] = []
         self._results: list[RunResult] = []
-        self._standings = Standings(folder, identity, tracking.uri, has_report=False)
         self._closes_parent = not tracking.adopted_closes_itself
-        self._journal = journal.Journal(folder / journal.FILE_NAME)
-        self._journal.append(
-            entries.opened(
-                identity,
-                name=folder.name,
-                time=time.time(),
-                tags=tags,
-                experiment=tracking.experiment_entry(),
-                adopt=tracking.adopt_entry(),
-            )
-        )
-        self.sinks: Sequence[Sink] = [
-            TensorBoard(str(folder)),
-            Outbox(str(folder), parent=identity, tags=tags),
-            Console(),
-            self,
-        ]
+        self._parent = ParentJournal(folder, identity)
+        self._parent.begin(tracking, context)
+        self._standings = Standings(self._parent, tracking.uri)
+        runs = RunJournal(str(folder), parent=identity, tags=context)
+        self.sinks: Sequence[Sink] = [TensorBoard(str(folder)), runs, Console(), self]
         courier = Courier(tracking.uri, folder)
         with suppress(DeliveryError):
             _ = courier.server  # loaded now: in the background it would slow the first epoch down
@@ -86,21 +72,19 @@ class Standalone:
     def finish(self, files: Sequence[Path], status: Status = "FINISHED", reason: str = "") -> None:
         """Log these files on the parent, close it, and deliver everything."""
         self._abandon.detach()
-        if reason:
-            self._journal.append(entries.tags({"sweeptrail.reason": reason}))
-        for file in files:
-            self._journal.append(entries.artifact(str(file.absolute())))
+        self._parent.add_files(*(str(file.absolute()) for file in files))
         if self._closes_parent:  # an MLflow run of somebody else has a description of its own
-            for entry in self._standings.write(self._standings.board(self._results)):
-                self._journal.append(entry)
-            self._journal.append(entries.closed(status, time=time.time()))
-        self._journal.sync()
-        self._journal.close()
+            self._standings.write(self._standings.board(self._results))
+            self._parent.close(status, reason)
+        else:
+            self._parent.release()
         self._lifetime.close()
         self._courier.finish(DELIVERY_TIMEOUT)
         if waiting := self._courier.waiting():
-            folder = self._journal.path.parent
-            _say(f"{waiting} records wait for the tracking server; to deliver them: sweeptrail sync '{folder}'")
+            _say(
+                f"{waiting} records wait for the tracking server; "
+                f"to deliver them: sweeptrail sync '{self._parent.folder}'"
+            )
 
     def _close_abandoned(self) -> None:
         """Close what the loop left open; whatever broke it off is what Python reported last."""

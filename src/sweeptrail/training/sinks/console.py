@@ -231,18 +231,17 @@ def _cell(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def summary(run_results: Sequence[RunResult], ranking: str) -> RenderableType:
-    """Return a table of the runs, the best first by `ranking`, a metric of their last epochs, and why others failed."""
-    finished = [result for result in run_results if result.status == "FINISHED"]
-    others = [result for result in run_results if result.status != "FINISHED"]
-    finished.sort(key=lambda result: (-_rankable(_finals(result).get(ranking)), result.index))
-    measured = {name for result in run_results for name in _finals(result)}
+def summary(board: Leaderboard) -> RenderableType:
+    """Return a table of the runs in the order of the leaderboard, and why others did not finish."""
+    ranked = [run.result for row in board.rows for run in row.runs]
+    others = sorted((run.result for run in board.unranked), key=lambda result: result.index)
+    measured = {name for run in all_runs(board) for name in final_metrics(run)}
     metrics = [name for name in (*SHOWN_METRICS, "test_accuracy") if name in measured]
-    table = _empty_table(ranking, metrics)
-    for rank, result in enumerate([*finished, *others], start=1):
-        finals = _finals(result)
+    table = _empty_table(in_words(board.ranking), metrics)
+    for rank, result in enumerate([*ranked, *others], start=1):
+        finals = {**(result.epochs[-1].metrics if result.epochs else {}), **result.metrics}
         table.add_row(
-            str(rank) if result.status == "FINISHED" else "",
+            str(rank) if rank <= len(ranked) else "",
             Text(result.name.replace(",", " ")),  # a narrow terminal breaks the line between two hyperparameters
             *(f"{finals[name]:.4f}" if name in finals else "" for name in metrics),
             f"{result.epochs[-1].run_duration:.1f}" if result.epochs else "",
@@ -251,8 +250,7 @@ def summary(run_results: Sequence[RunResult], ranking: str) -> RenderableType:
     return Group(table, *(Text(f"{result.name}  {result.status}  {result.reason}".rstrip()) for result in others))
 
 
-def _empty_table(ranking: str, metrics: Sequence[str]) -> Table:
-    best = {"accuracy": "training accuracy"}.get(ranking, ranking.replace("_", " "))
+def _empty_table(best: str, metrics: Sequence[str]) -> Table:
     table = Table(title=f"Best first, by {best}", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("rank", justify="right", width=4)
     table.add_column("run", overflow="fold")
@@ -261,14 +259,6 @@ def _empty_table(ranking: str, metrics: Sequence[str]) -> Table:
         table.add_column(" ".join(words), justify="right", width=max(6, *map(len, words)))
     table.add_column("status", width=len("FINISHED"))
     return table
-
-
-def _finals(result: RunResult) -> Mapping[str, float]:
-    return {**(result.epochs[-1].metrics if result.epochs else {}), **result.metrics}
-
-
-def _rankable(value: float | None) -> float:
-    return -math.inf if value is None or math.isnan(value) else value
 
 
 def show(renderable: RenderableType) -> None:

@@ -1,48 +1,20 @@
-"""How a sweep ended, and where it can be looked at."""
+"""Where a sweep that has ended can be looked at."""
 
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from sweeptrail.outbox import folders
-from sweeptrail.records import RunResult, Status
+from sweeptrail.outbox import sweep_folder
 from sweeptrail.results import report
 from sweeptrail.sweeps.plan import Plan
+from sweeptrail.sweeps.run import Outcome
 from sweeptrail.tracking.uri import without_credentials
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a sweep ended."""
-
-    folder: Path
-    results: tuple[RunResult, ...]
-    """One for each run of the grid, in its order, also for those that an earlier sitting carried out."""
-    waiting: int = 0
-    """How many records the tracking server has not got yet."""
-    address: str = ""
-    """Where the tracking server shows the sweep, below its own address; empty while it has not answered."""
-    comparison: str = ""
-    """The same of the comparison of its runs, the best of them if they are many."""
-
-    @property
-    def status(self) -> Status:
-        """FINISHED when every run is."""
-        return "FINISHED" if all(result.status == "FINISHED" for result in self.results) else "FAILED"
-
-    @property
-    def exit_code(self) -> int:
-        """0, 1 when a run failed, 3 when only the tracking server does not know everything."""
-        if self.status != "FINISHED":
-            return 1
-        return 3 if self.waiting else 0
-
-
-def whereabouts(plan: Plan, outcome: Outcome) -> Iterator[str]:
+def where_to_look(plan: Plan, outcome: Outcome) -> Iterator[str]:
     """Yield a line for each place where the sweep can be looked at."""
-    yield f"results:      {outcome.folder / folders.RESULTS}.csv and .json"
+    yield f"results:      {outcome.folder / sweep_folder.RESULTS}.csv and .json"
     if not plan.tracked:
         return
     if (outcome.folder / report.FILE_NAME).exists():

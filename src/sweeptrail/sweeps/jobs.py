@@ -1,0 +1,47 @@
+"""Which runs a sweep has to carry out, each as a job."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sweeptrail.outbox.sweep_folder import KnownRun
+from sweeptrail.search.space import run_name
+from sweeptrail.sweeps.plan import Plan
+from sweeptrail.records import Job
+from sweeptrail.tracking import tags
+
+SINKS = ("tensorboard", "checkpoint", "outbox")
+"""The sinks of a tracked run."""
+
+
+def context_of(plan: Plan) -> dict[str, str]:
+    """Return the tags that all runs of a sweep have: who runs what code on what data."""
+    return {**tags.context_tags(), tags.DATA_DIGEST: plan.data.digest}
+
+
+def make_jobs(plan: Plan, folder: Path, identity: str, known: Iterable[KnownRun]) -> Iterator[Job]:
+    """Yield a job for each combination; those that were there before keep their number and name."""
+    context = context_of(plan)
+    by_key = {run.key: run for run in known}
+    next_index = max((run.index for run in by_key.values()), default=0) + 1
+    settings = plan.settings
+    for params, fixed in settings.grid():
+        values = {**fixed, **params}
+        key = settings.run_key(values, plan.data.digest)
+        old = by_key.get(key)
+        index = old.index if old else next_index
+        next_index += not old
+        name = old.name if old else run_name(index, params)
+        yield Job(
+            index=index,
+            name=name,
+            params=params,
+            settings=fixed,
+            folder=str(folder / name),
+            key=key,
+            parent=identity,
+            tags={**context, tags.KEY: key},
+            sinks=SINKS if plan.tracked else (),
+            epochs=values.get("epochs"),
+            threads=values.get("threads", 1),
+            cost=settings.task.cost(values),
+        )
