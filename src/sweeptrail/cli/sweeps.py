@@ -2,6 +2,7 @@
 
 import os
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import click
@@ -83,13 +84,14 @@ def _sweep(
 ) -> None:
     from sweeptrail.engines.processes.forkserver import ForkServer
 
-    server = ForkServer()
+    server = ForkServer(find_task(DEFAULT_TASK).preload)
     if texts["engine"] in (None, "processes"):
         server.start()  # importing torch takes longer than all that there is to do before it is needed
 
-    from sweeptrail.sweeps.outcome import program, whereabouts
+    from sweeptrail.cli.outcome import program, where_to_look
+    from sweeptrail.cli.project_run import refuse
     from sweeptrail.sweeps.plan import make_plan
-    from sweeptrail.sweeps.run import refuse, run_sweep
+    from sweeptrail.sweeps.run import engine_of, run_sweep
     from sweeptrail.system.signals import stoppable
     from sweeptrail.tracking.uri import Tracking
     from sweeptrail.training.sinks.console import Console, show, summary
@@ -105,7 +107,7 @@ def _sweep(
                 runs_dir=runs_dir,
                 tracked=tracking,
             )
-            outcome = run_sweep(plan, Console, say, server)
+            outcome = run_sweep(plan, partial(engine_of, server=server), Console, say)
     except UsageError as error:
         if run_id:
             refuse(tracking_uri or "", run_id, error)
@@ -113,8 +115,8 @@ def _sweep(
     except Cancelled as stopped:
         say(f"stopped; to go on: {program('sweeptrail')} resume")
         context.exit(stopped.args[0])
-    show(summary(outcome.results, "validation_accuracy" if plan.settings.validation_samples else "accuracy"))
-    for line in whereabouts(plan, outcome):
+    show(summary(outcome.board))
+    for line in where_to_look(plan, outcome):
         click.echo(line)
     context.exit(outcome.exit_code)
 

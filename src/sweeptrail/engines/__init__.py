@@ -1,6 +1,7 @@
 """Where runs are carried out."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from sweeptrail.records import Job, RunResult
@@ -9,12 +10,32 @@ Work = Callable[[Job], RunResult]
 """What is done with a job. It pickles, and it does not raise: a failed run is a result too."""
 
 
+class Crew(Protocol):
+    """An engine that is open for one kind of work."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a job that is submitted now begins at once."""
+
+    def __len__(self) -> int:
+        """Return how many jobs were submitted and are not answered."""
+
+    def submit(self, job: Job) -> None:
+        """Take a job; without room for it, it waits."""
+
+    def next_result(self) -> RunResult:
+        """Wait for the next job that ends, in any order.
+
+        A job whose work raises or whose worker dies has a FAILED result; the others go on.
+        Raises SweeptrailError if the work, or no worker at all, can be started.
+        """
+
+
 class Engine(Protocol):
     """Carries out jobs: in this process, in several processes, on a cluster."""
 
-    def run(self, work: Work, jobs: Sequence[Job]) -> Generator[RunResult, None, None]:
-        """Carry out every job and yield one result for each, as they come, in any order.
+    def open(self, work: Work) -> AbstractContextManager[Crew]:
+        """Make ready to do this with jobs.
 
-        A job whose work raises or whose worker dies yields a FAILED result; the others go on.
-        Closing the generator cancels what is left: no process or thread of the engine survives it.
+        Leaving the `with` block cancels what is left: no process or thread of the engine survives it.
         """

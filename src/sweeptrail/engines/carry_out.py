@@ -1,11 +1,12 @@
-"""A result for every job, whatever the work does."""
+"""A result for every job, whatever the work does; and the results of many."""
 
 import contextlib
 import os
 import time
 import traceback
+from collections.abc import Generator, Iterable, Iterator
 
-from sweeptrail.engines import Work
+from sweeptrail.engines import Crew, Engine, Work
 from sweeptrail.errors import Cancelled
 from sweeptrail.records import Job, RunResult
 
@@ -27,3 +28,32 @@ def carry_out(work: Work, job: Job) -> RunResult:
 def failed(job: Job, error: str) -> RunResult:
     """Return the result of a job that ended with this error."""
     return RunResult(job.index, job.name, job.params, "FAILED", error=error, time=time.time())
+
+
+def longest_first(jobs: Iterable[Job]) -> list[Job]:
+    """Return the jobs in an order in which no long one is left alone at the end."""
+    return sorted(jobs, key=lambda job: (-job.cost, job.index))
+
+
+def results(engine: Engine, work: Work, jobs: Iterable[Job]) -> Generator[RunResult, None, None]:
+    """Have the jobs carried out, and yield their results as they come.
+
+    A job is taken when there is room for it, and handed out before the result is yielded that made the room: no
+    worker waits for the caller. Closing the generator cancels what is left.
+    """
+    waiting = iter(jobs)
+    first = next(waiting, None)
+    if first is None:
+        return
+    with engine.open(work) as crew:
+        crew.submit(first)
+        while crew:
+            _fill(crew, waiting)
+            result = crew.next_result()
+            _fill(crew, waiting)
+            yield result
+
+
+def _fill(crew: Crew, waiting: Iterator[Job]) -> None:
+    while crew.has_room and (job := next(waiting, None)):
+        crew.submit(job)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from sweeptrail.records import Status
+from sweeptrail.tracking import facts
 
 VERSION = 2
 """Of the journal; the record that opens a run has it."""
@@ -101,30 +102,19 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(facts.Dataset):
     """The data that the run used."""
 
     kind: ClassVar = "dataset"
-    name: str
-    digest: str
-    source: str
-    profile: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Version:
-    """The artifacts `model` of the run are a version of the registered model `name`."""
+class Version(facts.Candidate):
+    """The artifacts `model` of the run are a version of a registered model."""
 
     kind: ClassVar = "version"
-    name: str
-    metric: str
-    """With `value` on `data`, what it is compared with the champion by."""
-    value: float
-    data: str
-    parent: str
+    parent: str = ""
     """The identity of the sweep."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    greater_is_better: bool = True
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,9 @@ def make_leaderboard(runs: Iterable[RankedRun]) -> Leaderboard:
 def default_goal(finished: Sequence[RankedRun]) -> Goal:
     """Return what ranks runs of which nobody has said it."""
     known = [set(final_metrics(run)) for run in finished]
-    return next((goal for goal in DEFAULT_GOALS if known and all(goal.metric in names for names in known)), Goal("accuracy"))
+    return next(
+        (goal for goal in DEFAULT_GOALS if known and all(goal.metric in names for names in known)), Goal("accuracy")
+    )
 
 
 def common_goal(goals: Iterable[Goal | None]) -> Goal | None:

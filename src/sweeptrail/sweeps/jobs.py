@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sweeptrail.outbox.sweep_folder import KnownRun
+from sweeptrail.records import Job
 from sweeptrail.search.space import run_name
 from sweeptrail.sweeps.plan import Plan
-from sweeptrail.records import Job
 from sweeptrail.tracking import tags
 
 SINKS = ("tensorboard", "checkpoint", "outbox")

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from sweeptrail.errors import SettingsError, UsageError
 from sweeptrail.outbox import sweep_folder
-from sweeptrail.search import text
 from sweeptrail.results.find import find_local, nowhere
+from sweeptrail.search import text
 from sweeptrail.sweeps.resume import merged, without_defaults
 from sweeptrail.sweeps.settings import Settings, parameters_of, parse
 from sweeptrail.tracking.uri import Tracking

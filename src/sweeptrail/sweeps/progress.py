@@ -51,7 +51,9 @@ class Follower:
     def _tell(self, job: Job, entry: Entry) -> None:
         match entry:
             case Opened():
-                self._console.begin(RunStart(job.index, job.name, job.params, epochs=job.epochs, time=entry.time / 1000))
+                self._console.begin(
+                    RunStart(job.index, job.name, job.params, epochs=job.epochs, time=entry.time / 1000)
+                )
             case EpochMetrics():
                 self._console.epoch(epoch_of(entry, job.index))
 

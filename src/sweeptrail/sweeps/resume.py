@@ -6,9 +6,7 @@ from sweeptrail.errors import SettingsError
 from sweeptrail.search.text import Parameter
 
 
-def merged(
-    parameters: Sequence[Parameter], recorded: Mapping[str, str], given: Mapping[str, str]
-) -> dict[str, str]:
+def merged(parameters: Sequence[Parameter], recorded: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """Return the settings of a sweep that goes on, from those it had and those that are given now.
 
     More values of an axis are added to those it had. Raises SettingsError with a line for each

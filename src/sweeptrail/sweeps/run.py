@@ -9,6 +9,9 @@ from pathlib import Path
 
 from sweeptrail.engines import Engine
 from sweeptrail.engines.carry_out import longest_first, results
+from sweeptrail.engines.create import create
+from sweeptrail.engines.processes.forkserver import ForkServer
+from sweeptrail.engines.ray.engine import RayOptions
 from sweeptrail.errors import Cancelled, UsageError
 from sweeptrail.outbox import sweep_folder
 from sweeptrail.outbox.delivery.background import BackgroundCourier
@@ -245,3 +248,18 @@ def _resumption(sweep: OpenSweep) -> AbstractContextManager[None]:
     if sweep.plan.resumed and tracking.adopt and tracking.adopt != own:
         return pointing_to(sweep.parent, tracking)
     return nullcontext()
+
+
+def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
+    """Return the engine that the settings name; `processes` forks its workers from `server`."""
+    settings = plan.settings
+    options = RayOptions(
+        retries=settings["retries"],
+        workers=settings["workers"],
+        threads=settings["threads"],
+        gpus_per_run=settings["gpus_per_run"],
+        modules=tuple(sorted(settings.task.modules(settings.values))),
+        tracking_uri=plan.tracking.uri,
+        sweep_folder=folder if plan.tracked else None,
+    )
+    return create(settings["engine"], options, server)

@@ -8,9 +8,9 @@ from typing import Any
 
 from sweeptrail.errors import SettingsError
 from sweeptrail.records import Goal
+from sweeptrail.search import text
 from sweeptrail.search.space import RunBuilder
 from sweeptrail.search.text import OrNone, Parameter, as_text, boolean, number, one_of
-from sweeptrail.search import text
 from sweeptrail.training.task import DEFAULT_TASK, Task
 
 ENGINES = ("processes", "serial", "ray")

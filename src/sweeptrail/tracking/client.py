@@ -7,26 +7,23 @@ the network is asked for again, and what the server cannot show then counts as n
 import atexit
 import gc
 import json
-import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow import MlflowClient, entities
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from sweeptrail.errors import RefusedError
-from sweeptrail.outbox.delivery.batching import Told
-from sweeptrail.outbox.entries import IDENTITY_TAG
-from sweeptrail.tracking import registry
+from sweeptrail.tracking import registry, rest, tags
 from sweeptrail.tracking.client_errors import REFUSALS, answering
-from sweeptrail.tracking.sqlite import make_database
+from sweeptrail.tracking.facts import Candidate, Dataset, Expected
+from sweeptrail.tracking.sqlite import make_database, quietly
+
+__all__ = ["PAGE", "Run", "TrackingServer"]
 
 # Python would look for garbage in all that MLflow has loaded before it ends, which takes 0.7 s.
 atexit.register(gc.freeze)
@@ -44,14 +41,13 @@ class TrackingServer:
         self._files: dict[str, ArtifactRepository] = {}
         self._artifact_uris: dict[str, str] = {}
         """Where the artifacts of each run are, as far as an answer has told it."""
-        # The store says for each start that it creates or upgrades its tables; nobody here asked.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-        with answering(self.uri):
+        with answering(self.uri), quietly():
             make_database(uri)
 
     @cached_property
     def _client(self) -> MlflowClient:
-        return MlflowClient(tracking_uri=self.uri)
+        with quietly():
+            return rest.make_client(self.uri)
 
     def experiment_id(self, experiment: Mapping[str, str]) -> str:
         """Return the id of the experiment with this `id` or `name`, made if it is new; else MLflow's default."""
@@ -89,7 +85,7 @@ class TrackingServer:
             with answering(self.uri):
                 page = self._client.search_runs(
                     [parent.info.experiment_id],
-                    f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
+                    f"tags.`{tags.PARENT_RUN_ID}` = '{parent.info.run_id}'",
                     ViewType.ACTIVE_ONLY,
                     max_results=PAGE,
                     page_token=token,
@@ -135,7 +131,7 @@ class TrackingServer:
             self._files_of(run_id).log_artifact(str(path), to or None)  # type: ignore[no-untyped-call]  # MLflow has no types for it
         return size
 
-    def confirm(self, run_id: str, told: Told) -> None:
+    def confirm(self, run_id: str, told: Expected) -> None:
         """Raise DeliveryError if a run does not show what it was told."""
         if not self.is_remote:
             return
@@ -161,26 +157,32 @@ class TrackingServer:
     def files(self, run: Run, folder: str) -> dict[str, int | None]:
         """Return the size of each file in a folder of a run's artifacts; None where the store does not tell it."""
         with answering(self.uri):
-            found = get_artifact_repository(run.info.artifact_uri, self.uri).list_artifacts(folder)
+            found = rest.artifacts_at(run.info.artifact_uri, self.uri).list_artifacts(folder)
         return {item.path.removeprefix(f"{folder}/"): item.file_size for item in found if not item.is_dir}
 
     def download(self, run: Run, path: str, into: Path) -> Path:
         """Copy a file from the artifacts of a run into a folder, below the same path; return where it is."""
         with answering(self.uri):
-            files = get_artifact_repository(run.info.artifact_uri, self.uri)
-            return Path(files.download_artifacts(path, str(into)))  # type: ignore[no-untyped-call]  # MLflow has no types for it
+            return rest.download(rest.artifacts_at(run.info.artifact_uri, self.uri), path, into)
 
-    def register(self, run_id: str, sweep_run_id: str, entry: Mapping[str, Any]) -> None:
+    def register(self, run_id: str, sweep_run_id: str, candidate: Candidate) -> None:
         """Make the artifacts `model` of a run a version of a registered model, and the champion if it is better."""
         # 403: the model belongs to somebody else, whom waiting does not change.
         with answering(self.uri, REFUSALS | {403}):
-            registry.register(self._client, run_id, sweep_run_id, entry)
+            registry.register(self._client, run_id, sweep_run_id, candidate)
 
     def fetch_model(self, uri: str, folder: Path) -> Path:
         """Bring the files of `models:/...` or `runs:/...` into a folder and return where they lie."""
         with answering(self.uri):
-            location = registry.location(self._client, uri)
-            return Path(download_artifacts(location, dst_path=str(folder), tracking_uri=self.uri))
+            return rest.download(self._model_files(uri), "", folder)
+
+    def _model_files(self, uri: str) -> ArtifactRepository:
+        """Return where the files of a model are."""
+        location = registry.location(self._client, uri)
+        if location.startswith("runs:/"):
+            run_id, _, path = location.removeprefix("runs:/").partition("/")
+            location = f"{self._client.get_run(run_id).info.artifact_uri}/{path}"
+        return rest.artifacts_at(location, self.uri)
 
     def _files_of(self, run_id: str) -> ArtifactRepository:
         """Return where the artifacts of a run are.
@@ -189,14 +191,14 @@ class TrackingServer:
         """
         if run_id not in self._files:
             uri = self._artifact_uris.get(run_id) or self._client.get_run(run_id).info.artifact_uri
-            self._files[run_id] = get_artifact_repository(_given(uri), self.uri)
+            self._files[run_id] = rest.artifacts_at(_given(uri), self.uri)
         return self._files[run_id]
 
-    def add_dataset(self, run_id: str, entry: Mapping[str, Any]) -> None:
+    def add_dataset(self, run_id: str, dataset: Dataset) -> None:
         """Tell which data a run used."""
         with answering(self.uri):
             context = [InputTag("mlflow.data.context", "training")]
-            self._client.log_inputs(run_id, [DatasetInput(_dataset(entry), context)])
+            self._client.log_inputs(run_id, [DatasetInput(_as_mlflow(dataset), context)])
 
     def reopen(self, run_id: str) -> None:
         """Say that a run goes on."""
@@ -215,7 +217,7 @@ class TrackingServer:
         with answering(self.uri):
             run = self._client.get_run(run_id)
             _expect(run.info.run_id == run_id)
-            if not (identity := run.data.tags.get(IDENTITY_TAG)):
+            if not (identity := run.data.tags.get(tags.IDENTITY)):
                 return
             runs = self._carrying(run.info.experiment_id, identity, ViewType.ALL)
             _expect(run_id in [found.info.run_id for found in runs])
@@ -225,7 +227,7 @@ class TrackingServer:
                     self._client.delete_run(twin.info.run_id)
 
     def _carrying(self, experiment_id: str, identity: str, view: int) -> list[Run]:
-        return list(self._client.search_runs([experiment_id], f"tags.`{IDENTITY_TAG}` = '{identity}'", view))
+        return list(self._client.search_runs([experiment_id], f"tags.`{tags.IDENTITY}` = '{identity}'", view))
 
     def _confirm(self, run_id: str, shows: Callable[[Run], bool]) -> None:
         if self.is_remote:
@@ -233,20 +235,20 @@ class TrackingServer:
             _expect(run.info.run_id == run_id and shows(run))
 
 
-def _has(run: Run, told: Told) -> bool:
+def _has(run: Run, told: Expected) -> bool:
     """Tell whether a run has these params, tags and datasets; MLflow cuts values that are too long for it."""
     tagged = all(run.data.tags.get(name, "")[:1000] == value[:1000] for name, value in told.tags.items())
     used = [found.dataset for found in run.inputs.dataset_inputs] if run.inputs else []
-    return tagged and told.params <= run.data.params.keys() and all(_dataset(entry) in used for entry in told.datasets)
+    return tagged and told.params <= run.data.params.keys() and all(_as_mlflow(each) in used for each in told.datasets)
 
 
-def _dataset(entry: Mapping[str, Any]) -> Dataset:
-    return Dataset(
-        name=entry["name"],
-        digest=entry["digest"],
+def _as_mlflow(dataset: Dataset) -> entities.Dataset:
+    return entities.Dataset(
+        name=dataset.name,
+        digest=dataset.digest,
         source_type="local",
-        source=json.dumps({"uri": entry["source"]}),
-        profile=json.dumps(entry["profile"]),
+        source=json.dumps({"uri": dataset.source}),
+        profile=json.dumps(dataset.profile),
     )
 
 

@@ -3,38 +3,40 @@
 Everything that is written is read back: MLflow's client takes an empty answer for a yes.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
+from sweeptrail.tracking.facts import Candidate
+
 ALIAS = "champion"
 
 METRIC_TAG, VALUE_TAG, DATA_TAG = "sweeptrail.metric", "sweeptrail.value", "sweeptrail.chosen_on"
-"""What two versions are compared by: greater is better, for the same metric on the same data."""
+"""What two versions are compared by: the same metric on the same data."""
+LESS_TAG = "sweeptrail.less_is_better"
+"""On versions whose metric is the better the less it is."""
 DECISION_TAG = "sweeptrail.decision"
 """Whether a version became the champion, and why not; one that has it is never decided on again."""
 SWEEP_TAG = "sweeptrail.sweep_run_id"
 
 
-def register(client: MlflowClient, run_id: str, sweep_run_id: str, entry: Mapping[str, Any]) -> None:
+def register(client: MlflowClient, run_id: str, sweep_run_id: str, candidate: Candidate) -> None:
     """Make the artifacts `model` of a run a version, unless they are one, and the champion, if it beats that.
 
     Raises ConnectionError when the server has not got what it said it took.
     """
-    name = entry["name"]
+    name = candidate.name
     _ensure_model(client, name)
     version = _version_of(client, name, run_id)
     if version is None:
         tags = {
-            **entry["tags"],
-            METRIC_TAG: entry["metric"],
-            VALUE_TAG: repr(entry["value"]),
-            DATA_TAG: entry["data"],
+            **candidate.tags,
+            METRIC_TAG: candidate.metric,
+            VALUE_TAG: repr(candidate.value),
+            DATA_TAG: candidate.data,
             SWEEP_TAG: sweep_run_id,
+            **({} if candidate.greater_is_better else {LESS_TAG: "true"}),
         }
         client.create_model_version(name, f"runs:/{run_id}/model", run_id, tags=tags, await_creation_for=0)
         version = _version_of(client, name, run_id)
@@ -99,7 +101,8 @@ def _why_not(holder: ModelVersion, version: ModelVersion) -> str:
         if holder.tags.get(tag) != version.tags[tag]:
             return f"{who} cannot be compared: {tag} is {holder.tags.get(tag)!r} there, {version.tags[tag]!r} here"
     theirs, ours = float(holder.tags[VALUE_TAG]), float(version.tags[VALUE_TAG])
-    return "" if ours > theirs else f"{who} has {version.tags[METRIC_TAG]} {theirs:.4f}, this one {ours:.4f}"
+    is_better = ours < theirs if LESS_TAG in version.tags else ours > theirs
+    return "" if is_better else f"{who} has {version.tags[METRIC_TAG]} {theirs:.4f}, this one {ours:.4f}"
 
 
 def _expect(told: bool) -> None:

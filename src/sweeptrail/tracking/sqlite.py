@@ -2,12 +2,28 @@
 
 import fcntl
 import glob
+import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sweeptrail.tracking.uri import sqlite_file
+
+_here = threading.local()
+# The store says for each start that it creates or upgrades its tables; who opens it through us has not asked.
+logging.getLogger("mlflow.store.db.utils").addFilter(lambda record: not getattr(_here, "is_quiet", False))
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep what MLflow says about its tables from the log, in this thread alone."""
+    _here.is_quiet = True
+    try:
+        yield
+    finally:
+        _here.is_quiet = False
 
 
 def make_database(uri: str) -> None:

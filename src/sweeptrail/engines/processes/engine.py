@@ -1,10 +1,11 @@
-"""Runs in several processes of this machine, the longest first."""
+"""Runs in several processes of this machine."""
 
 import os
 import pickle
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -15,12 +16,7 @@ from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.engines.processes.worker import Answer
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.records import Job, RunResult
-from sweeptrail.sweeps.settings import TRAIN_IMAGES, RunSettings
 from sweeptrail.system.shared_arrays import pack
-
-STEP_COST = 20
-"""What a batch costs beside its samples, in samples; measured with `Network` and Adam on one core: 300, 230, 125 and
-120 microseconds a sample in batches of 10, 25, 100 and 1000."""
 
 
 class Processes:
@@ -30,26 +26,24 @@ class Processes:
     times at most.
     """
 
-    def __init__(self, workers: int | None = None, retries: int = 1, server: ForkServer | None = None) -> None:
+    def __init__(self, workers: int, retries: int, server: ForkServer) -> None:
         """`server` is what the workers are forked from; it may have been started before."""
         self.workers = workers
         self.retries = retries
-        self.server = server or ForkServer()
+        self.server = server
 
-    def run(self, work: Work, jobs: Sequence[Job]) -> Generator[RunResult, None, None]:
-        """Carry out the jobs; raises SweeptrailError if the work or the workers cannot be started."""
+    @contextmanager
+    def open(self, work: Work) -> Iterator["_Crew"]:
+        """Make ready; raises SweeptrailError if the work or the workers cannot be started."""
         if not hasattr(os, "fork"):
             raise SweeptrailError("this system cannot fork processes; write engine=serial")
-        if jobs:
-            workers = min(self.workers or auto_workers(jobs), len(jobs))
-            with pack(work) as packed, self.server as server:
-                yield from _Crew(server, packed, jobs, workers, self.retries).results()
+        with pack(work) as packed, self.server as server:
+            yield _Crew(server, packed, self.workers, self.retries)
 
 
-def auto_workers(jobs: Sequence[Job]) -> int:
-    """Return how many of these jobs the cores that this process may use can carry out at a time."""
-    threads = max(job.settings.threads for job in jobs)
-    return max(1, min(available_cores() // threads, len(jobs)))
+def auto_workers(threads: int) -> int:
+    """Return how many runs of so many threads the cores that this process may use can carry out at a time."""
+    return max(1, available_cores() // threads)
 
 
 def available_cores() -> int:
@@ -62,15 +56,6 @@ def available_cores() -> int:
         return cores
 
 
-def cost(settings: RunSettings) -> float:
-    """Estimate how long a run takes, in units of one training sample.
-
-    An epoch takes as long as its samples plus, for each batch, STEP_COST samples more.
-    """
-    samples = settings.train_samples or TRAIN_IMAGES - settings.validation_samples
-    return settings.epochs * samples * (1 + STEP_COST / settings.batch_size)
-
-
 @dataclass
 class _Worker:
     number: int
@@ -80,33 +65,39 @@ class _Worker:
 
 
 class _Crew:
-    """The workers of one sweep, the jobs that wait, and how often each was lost."""
+    """The workers, the jobs that wait, and how often each was lost."""
 
-    def __init__(self, server: ForkServer, work: Sequence[int], jobs: Sequence[Job], size: int, retries: int) -> None:
+    def __init__(self, server: ForkServer, work: Sequence[int], size: int, retries: int) -> None:
         self._server = server
         self._work = work
         self._size = size
         self._retries = retries
-        self._waiting = deque(sorted(jobs, key=lambda job: (-cost(job.settings), job.index)))
+        self._waiting: deque[Job] = deque()
         self._workers: dict[int, _Worker] = {}
         self._lost: dict[int, list[str]] = {}
         self._results: deque[RunResult] = deque()
 
-    def results(self) -> Iterator[RunResult]:
-        """Yield each result as it comes."""
-        while self._waiting or self._busy():
-            self._hand_out()  # before the results are yielded: no worker waits for the caller
-            yield from self._take_results()
+    @property
+    def has_room(self) -> bool:
+        return len(self._waiting) + len(self._busy()) < self._size
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._busy()) + len(self._results)
+
+    def submit(self, job: Job) -> None:
+        self._waiting.append(job)
+        self._hand_out()
+
+    def next_result(self) -> RunResult:
+        while not self._results:
+            self._hand_out()
             if self._busy():
                 self._collect()
-        yield from self._take_results()
+        self._hand_out()
+        return self._results.popleft()
 
     def _busy(self) -> list[_Worker]:
         return [worker for worker in self._workers.values() if worker.job]
-
-    def _take_results(self) -> Iterator[RunResult]:
-        while self._results:
-            yield self._results.popleft()
 
     def _hand_out(self) -> None:
         while self._waiting and len(self._busy()) < self._size:

@@ -34,7 +34,7 @@ class ForkServer:
     reports: Connection
     """Can be read, or waited for, when `deaths` has something to tell."""
 
-    def __init__(self, preload: Sequence[str] = ("sweeptrail.fashion_mnist.train",)) -> None:
+    def __init__(self, preload: Sequence[str]) -> None:
         """`preload` are the modules that are imported once for all workers."""
         # Apple's own libraries, which torch loads, do not survive a fork: there each worker imports for itself.
         self._preload = () if sys.platform == "darwin" else tuple(preload)

@@ -11,10 +11,10 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from sweeptrail.engines import Work
 from sweeptrail.engines.carry_out import failed
-from sweeptrail.engines.processes.engine import auto_workers, cost
+from sweeptrail.engines.processes.engine import auto_workers
 from sweeptrail.engines.ray import worker
 from sweeptrail.engines.ray.worker import Answer, Shared
 from sweeptrail.errors import SweeptrailError, UsageError
@@ -36,51 +36,47 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to wait for the cluster; Ray itself tries for more than ten minutes."""
 
 
+@dataclass(frozen=True)
+class RayOptions:
+    """How a cluster is used."""
+
+    retries: int = 1
+    """How often a run is tried again, by Ray, whose worker or node died."""
+    workers: int | None = None
+    """How many runs there are at a time; None for as many as the cluster has room for."""
+    threads: int = 1
+    """Of one run."""
+    gpus_per_run: float = 0.0
+    address: str = ""
+    """Of the cluster; else RAY_ADDRESS, else one of this machine's own."""
+    modules: tuple[str, ...] = ()
+    """Names of modules of the current folder that the cluster does not have."""
+    tracking_uri: str = field(default="", repr=False)
+    """The server that workers report to whose machine does not have the sweep's folder."""
+    sweep_folder: Path | None = None
+    """None when the runs are not tracked."""
+
+
 class Ray:
-    """Carries out jobs on the cluster at `address`, at RAY_ADDRESS, or on one of this machine's own.
+    """Carries out jobs on a cluster. A process that is connected to Ray already, a notebook's, stays on its cluster."""
 
-    A process that is connected to Ray already, a notebook's, stays on its cluster. A run whose worker
-    or node dies is tried again by Ray, `retries` times at most. `workers` bounds how many runs there
-    are at a time; None for as many as the cluster has room for. `tracking_uri` is the server that
-    workers report to whose machine does not have the sweep's folder.
-    """
-
-    def __init__(
-        self,
-        gpus_per_run: float = 0,
-        retries: int = 1,
-        address: str | None = None,
-        *,
-        workers: int | None = None,
-        tracking_uri: str = "",
-    ) -> None:
-        self.gpus_per_run = gpus_per_run
-        self.retries = retries
-        self.address = address
-        self.workers = workers
-        self.tracking_uri = tracking_uri
-
-    def run(self, work: Work, jobs: Sequence[Job]) -> Generator[RunResult, None, None]:
-        """Carry out the jobs, the longest first.
-
-        Raises SweeptrailError if there is no Ray, no cluster, or no worker that can load the work.
-        """
-        if not jobs:
-            return
-        with ExitStack() as stack:
-            ray = stack.enter_context(self._connected(jobs))
-            shared = _put(ray, Shared(work, stack.enter_context(self._home(jobs))))
-            tasks = _Tasks(ray, shared, gpus=self.gpus_per_run, retries=self.retries)
-            stack.callback(tasks.cancel)
-            waiting = deque(sorted(jobs, key=lambda job: (-cost(job.settings), job.index)))
-            while waiting or tasks:
-                while waiting and len(tasks) < (self.workers or len(jobs)):
-                    tasks.submit(waiting.popleft())
-                yield tasks.next_result()
+    def __init__(self, options: RayOptions) -> None:
+        self.options = options
 
     @contextmanager
-    def _connected(self, jobs: Sequence[Job]) -> Iterator[ModuleType]:
-        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+    def open(self, work: Work) -> Iterator["_Tasks"]:
+        """Make ready; raises SweeptrailError if there is no Ray, no cluster, or no worker that can load the work."""
+        with ExitStack() as stack:
+            ray = stack.enter_context(self._connected())
+            shared = _put(ray, Shared(work, stack.enter_context(self._home())))
+            tasks = _Tasks(ray, shared, self.options)
+            stack.callback(tasks.cancel)
+            yield tasks
+
+    @contextmanager
+    def _connected(self) -> Iterator[ModuleType]:
+        options = self.options
+        address = options.address or os.environ.get("RAY_ADDRESS") or "local"
         ray = import_ray(address)
         if ray.is_initialized():
             yield ray
@@ -88,11 +84,11 @@ class Ray:
         others = set(descendants(os.getpid()))
         try:
             if address == "local":
-                threads = max(job.settings.threads for job in jobs)
-                connect(address, num_cpus=(self.workers or auto_workers(jobs)) * threads)
-                _check_gpus(self.gpus_per_run, ray.cluster_resources().get("GPU", 0))
+                workers = options.workers or auto_workers(options.threads)
+                connect(address, num_cpus=workers * options.threads)
+                _check_gpus(options.gpus_per_run, ray.cluster_resources().get("GPU", 0))
             else:
-                connect(address, runtime_env={"py_modules": _code(jobs)})
+                connect(address, runtime_env={"py_modules": _code(options.modules)})
             # Without it, two processes of a local cluster stay for minutes.
             with watchdog(sorted(set(descendants(os.getpid())) - others)):
                 yield ray
@@ -100,13 +96,13 @@ class Ray:
             ray.shutdown()
 
     @contextmanager
-    def _home(self, jobs: Sequence[Job]) -> Iterator[worker.Home | None]:
+    def _home(self) -> Iterator[worker.Home | None]:
         """Describe the sweep to its workers; None when the runs are not tracked."""
-        if any(job.sinks for job in jobs):
-            with worker.home_of(Path(jobs[0].folder).parent, self.tracking_uri, os.environ) as home:
-                yield home
-        else:
+        if self.options.sweep_folder is None:
             yield None
+            return
+        with worker.home_of(self.options.sweep_folder, self.options.tracking_uri, os.environ) as home:
+            yield home
 
 
 def _put(ray: ModuleType, shared: Shared) -> Any:
@@ -175,10 +171,9 @@ def _check_gpus(wanted: float, there: float) -> None:
         )
 
 
-def _code(jobs: Sequence[Job]) -> list[str]:
-    """Return what the cluster does not have, to be sent there: this package, and networks of the current folder."""
-    networks = {job.settings.network.partition(":")[0].partition(".")[0] for job in jobs if ":" in job.settings.network}
-    own = [Path.cwd() / name for network in sorted(networks) for name in (network, f"{network}.py")]
+def _code(modules: Sequence[str]) -> list[str]:
+    """Return what the cluster does not have, to be sent there: this package, and modules of the current folder."""
+    own = [Path.cwd() / name for module in modules for name in (module, f"{module}.py")]
     return [str(Path(__file__).parents[2]), *(str(path) for path in own if path.exists())]
 
 
@@ -211,15 +206,20 @@ def _signals_held_back() -> Iterator[None]:
 class _Tasks:
     """The tasks that Ray has accepted and not answered."""
 
-    def __init__(self, ray: ModuleType, shared: Any, *, gpus: float, retries: int) -> None:
+    def __init__(self, ray: ModuleType, shared: Any, options: RayOptions) -> None:
         self._ray = ray
         self._shared = shared
-        self._retries = retries
+        self._retries = options.retries
+        self._workers = options.workers
         # Ray gives a task with a GPU a process of its own: one that has used a GPU cannot use another.
-        self._function = ray.remote(num_gpus=gpus, max_retries=retries)(worker.answer)
+        self._function = ray.remote(num_gpus=options.gpus_per_run, max_retries=options.retries)(worker.answer)
         self._pending: dict[Future[bytes], tuple[Job, Any]] = {}
         # Not ray.wait: what a signal handler raises while that waits is lost.
         self._done: queue.SimpleQueue[Future[bytes]] = queue.SimpleQueue()
+
+    @property
+    def has_room(self) -> bool:
+        return self._workers is None or len(self._pending) < self._workers
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -235,7 +235,7 @@ class _Tasks:
             self._pending[future] = (job, None)
             self._done.put(future)
             return
-        function = self._function.options(name=job.name, num_cpus=job.settings.threads)
+        function = self._function.options(name=job.name, num_cpus=job.threads)
         reference = function.remote(self._shared.hex(), self._shared, message)
         future = reference.future()
         self._pending[future] = (job, reference)

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from sweeptrail.engines import Work
 from sweeptrail.engines.carry_out import carry_out
-from sweeptrail.errors import DeliveryError, SweeptrailError, TrackingError
+from sweeptrail.errors import SweeptrailError, TrackingError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
-from sweeptrail.outbox.delivery.state import Mailbox
+from sweeptrail.outbox.entries import Opened
 from sweeptrail.records import Job, RunResult
-from sweeptrail.tracking.uri import without_credentials
 
 TOKEN_NAME = "shared.token"
 """The file in the sweep's folder by which a worker sees that its machine has that folder too."""
@@ -43,7 +42,7 @@ class Home:
     folder: str
     token: str
     uri: str = field(repr=False)
-    opening: journal.Entry
+    opening: Opened | None
     """The record that opened the sweep's own run."""
     credentials: Mapping[str, str] = field(repr=False)
 
@@ -58,13 +57,13 @@ class Home:
 @contextmanager
 def home_of(folder: Path, uri: str, environment: Mapping[str, str]) -> Iterator[Home]:
     """Describe the sweep in this folder to its workers, and mark the folder so that they know it."""
-    opened = (entry for entry, _ in journal.read(folder / journal.FILE_NAME) if entry["kind"] == "opened")
+    opened = (entry for entry, _ in journal.read(folder / journal.FILE_NAME) if isinstance(entry, Opened))
     credentials = {name: value for name, value in environment.items() if name.startswith(CREDENTIALS)}
     token = uuid.uuid4().hex
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TOKEN_NAME).write_text(token)
     try:
-        yield Home(str(folder), token, uri, next(opened, {}), credentials)
+        yield Home(str(folder), token, uri, next(opened, None), credentials)
     finally:
         (folder / TOKEN_NAME).unlink(missing_ok=True)
 
@@ -164,7 +163,9 @@ def write_files(folder: Path, files: Files) -> None:
 @contextmanager
 def _reporting(home: Home, folder: Path) -> Iterator[None]:
     os.environ.update(home.credentials)
-    courier = BackgroundCourier(_LoneCourier(home, folder), lambda message: None)  # the driver's courier says it
+    courier = BackgroundCourier(
+        Courier(home.uri, folder, parent=home.opening), lambda message: None
+    )  # the driver's courier says it
     courier.start()
     try:
         yield
@@ -172,29 +173,3 @@ def _reporting(home: Home, folder: Path) -> Iterator[None]:
         courier.finish(0)  # there is no time; the driver's courier delivers the rest
         raise
     courier.finish(DELIVERY_TIMEOUT)
-
-
-class _LoneCourier(Courier):
-    """Delivers runs whose parent another courier delivers: as soon as the server has it."""
-
-    def __init__(self, home: Home, folder: Path) -> None:
-        super().__init__(home.uri, folder)
-        self._opening = home.opening
-        self._parent_box = Mailbox(folder / journal.FILE_NAME, home.uri)
-
-    def deliver(self) -> int:
-        if not self._parent_box.run_id:
-            self._parent_box.run_id, self._parent_box.experiment_id = self._find_parent()
-            self._parent_box.path.touch()
-            self._parent_box.save()  # where every courier looks for a parent
-        return super().deliver()
-
-    def _find_parent(self) -> tuple[str, str]:
-        adopt = self._opening["adopt"]
-        if adopt.get("uri") == without_credentials(self.uri):
-            return adopt["run_id"], self.server.get(adopt["run_id"]).info.experiment_id
-        experiment_id = self.server.experiment_id(self._opening["experiment"])
-        run_id = self.server.find(experiment_id, self._opening["identity"])
-        if not run_id:
-            raise DeliveryError("the sweep's own run is not on the tracking server yet")
-        return run_id, experiment_id

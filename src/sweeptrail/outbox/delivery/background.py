@@ -26,6 +26,8 @@ class BackgroundCourier:
         self._stopping = threading.Event()
         self._deadline_passed = threading.Event()
         self._problem = ""
+        self._failing_since = math.inf
+        """Counts while MLflow was never loaded: that may take long, and is no silence of the server."""
         # A daemon: a server that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
 
@@ -39,7 +41,10 @@ class BackgroundCourier:
         self._stopping.set()
         while self._thread.is_alive():
             now = time.monotonic()
-            if now - max(began, self._courier.answered) > timeout or now - began > at_most:
+            answered = self._courier.answered
+            if now - max(began, self._failing_since if math.isinf(answered) else answered) > timeout:
+                break
+            if now - began > at_most:
                 break
             self._thread.join(0.05)
         self._deadline_passed.set()
@@ -73,7 +78,7 @@ class BackgroundCourier:
             try:
                 self._courier.deliver()
             except BusyError:  # the server is being told, by another process
-                self._start_patience()
+                self._failing_since = min(self._failing_since, time.monotonic())
                 self._deadline_passed.wait(INTERVAL if stopping else 0)
             except Exception as error:  # whatever it was, a courier that dies would deliver nothing more
                 self._fail(str(error))
@@ -90,11 +95,7 @@ class BackgroundCourier:
         if not self._problem:
             self._say(f"the tracking server does not answer; everything is kept on disk and sent later ({problem})")
         self._problem = problem
-        self._start_patience()
-
-    def _start_patience(self) -> None:
-        """Let finish() count from now, if it does not count yet because MLflow was never loaded."""
-        self._courier.answered = min(self._courier.answered, time.monotonic())
+        self._failing_since = min(self._failing_since, time.monotonic())
 
     def _recover(self) -> None:
         if self._problem:

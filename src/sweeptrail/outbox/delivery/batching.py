@@ -1,21 +1,19 @@
 """What of a journal is told in one go, in how few requests, and what the run must show afterwards."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeptrail.outbox import journal
+from sweeptrail.outbox.entries import Artifact, Closed, Entry, Link, Metrics, Note, Opened, Params, Tags, Version
 
-Record = tuple[journal.Entry, int]
+Record = tuple[Entry, int]
 """What a journal says, with the offset after it."""
 
-Files = dict[str, dict[str, tuple[int, int]]]
-"""Of each folder of the artifacts the files by their names: the size, and the offset of the record."""
+Logged = Metrics | Params | Tags | Link | Note
+"""What shares a log_batch."""
 
-ALONE = ("opened", "version", "closed")
-"""Kinds of records that come when all before them is confirmed, and are confirmed before anything else comes."""
 
 LIMITS = {"metrics": 1000, "params": 100, "tags": 100}
 """What one log_batch may hold (MLflow's REST API, "Request Limits")."""
@@ -23,52 +21,16 @@ LIMITS = {"metrics": 1000, "params": 100, "tags": 100}
 TOTAL = 1000
 """What one log_batch may hold in all."""
 
-LOGGED = {"metrics": "metrics", "params": "params", "tags": "tags", "link": "tags", "note": "tags"}
-"""Kinds of records that share a log_batch, and by which of its limits each counts."""
-
-
-@dataclass
-class Told:
-    """What the server has said that it took of one run, and must show."""
-
-    metrics: list[tuple[str, int, int]] = field(default_factory=list)
-    """Name, time and step of the last metric of each request; a request's metrics are taken all or none."""
-    params: set[str] = field(default_factory=set)
-    tags: dict[str, str] = field(default_factory=dict)
-    datasets: list[journal.Entry] = field(default_factory=list)
-    files: Files = field(default_factory=dict)
-
-    @property
-    def has_facts(self) -> bool:
-        """Tell whether there is anything but files."""
-        return bool(self.metrics or self.params or self.tags or self.datasets)
-
-    def add_facts(self, metrics: list[tuple[str, int, int]], params: Iterable[str], tags: Mapping[str, str]) -> None:
-        """Add what one request held."""
-        self.metrics += metrics[-1:]
-        self.params |= set(params)
-        self.tags |= tags
-
-    def add_file(self, record: Record, size: int) -> None:
-        """Add the file that an artifact's record is about."""
-        entry, offset = record
-        self.files.setdefault(entry["to"], {})[Path(entry["path"]).name] = (size, offset)
-
-    def has_file(self, record: Record) -> bool:
-        """Tell whether this very record was told, and not only an earlier one about the same file."""
-        entry, offset = record
-        return self.files.get(entry["to"], {}).get(Path(entry["path"]).name, (0, -1))[1] == offset
-
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Return the size of each file in a folder of the artifacts."""
-        return {name: size for name, (size, _) in self.files[folder].items()}
-
 
 def rounds(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Split records, in their order, into those that may be told side by side."""
+    """Split records, in their order, into those that may be told side by side.
+
+    The opening and the end of a run, and a version, come when all before them is confirmed, and are confirmed
+    before anything else comes.
+    """
     together: list[Record] = []
     for record in records:
-        is_alone = record[0]["kind"] in ALONE
+        is_alone = isinstance(record[0], Opened | Version | Closed)
         if is_alone and together:
             yield together
             together = []
@@ -81,12 +43,14 @@ def rounds(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Group records of LOGGED kinds, in their order, by what fits into one log_batch."""
+    """Group what shares a log_batch, in its order, by what fits into one; other records are left out."""
     batch: list[Record] = []
     counts: Counter[str] = Counter()
     for entry, offset in records:
+        if not isinstance(entry, Logged):
+            continue
         for piece in _pieces(entry):
-            more = Counter({LOGGED[piece["kind"]]: len(piece.get("values", [piece]))})
+            more = Counter({_limit_of(piece): _length(piece)})
             if batch and not _fits(counts + more):
                 yield batch
                 batch, counts = [], Counter()
@@ -96,24 +60,34 @@ def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
         yield batch
 
 
-def replaceable(entry: journal.Entry) -> tuple[str, ...]:
+def replaceable(entry: Entry) -> tuple[str, ...]:
     """Return what a later record of the same would replace: a file by its name and folder, or the note."""
-    match entry["kind"]:
-        case "artifact":
-            return (Path(entry["path"]).name, entry["to"])
-        case "note":
+    match entry:
+        case Artifact():
+            return (Path(entry.path).name, entry.to)
+        case Note():
             return ("note",)
     return ()
 
 
-def _pieces(entry: journal.Entry) -> Iterator[journal.Entry]:
-    """Cut an entry that is too long for one request, its metrics in the order of their importance."""
-    values: list[tuple[str, Any]] = sorted(entry.get("values", {}).items(), key=_importance)
-    if not values:
+def _limit_of(entry: Logged) -> str:
+    """Return by which of the limits a record counts."""
+    return "metrics" if isinstance(entry, Metrics) else "params" if isinstance(entry, Params) else "tags"
+
+
+def _length(entry: Logged) -> int:
+    return 1 if isinstance(entry, Link | Note) else len(entry.values)
+
+
+def _pieces(entry: Logged) -> Iterator[Logged]:
+    """Cut a record that is too long for one request, its metrics in the order of their importance."""
+    if isinstance(entry, Link | Note) or not entry.values:
         yield entry
-    limit = LIMITS[LOGGED[entry["kind"]]]
+        return
+    values: list[tuple[str, Any]] = sorted(entry.values.items(), key=_importance)
+    limit = LIMITS[_limit_of(entry)]
     for start in range(0, len(values), limit):
-        yield {**entry, "values": dict(values[start : start + limit])}
+        yield replace(entry, values=dict(values[start : start + limit]))
 
 
 def _importance(value: tuple[str, Any]) -> int:

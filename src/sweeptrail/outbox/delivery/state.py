@@ -6,12 +6,42 @@ from pathlib import Path
 from typing import Any
 
 from sweeptrail.outbox import journal
+from sweeptrail.outbox.entries import Artifact, Entry
 from sweeptrail.tracking.uri import without_credentials
 
 STATE_NAME = "delivered.json"
 
 
-class Mailbox:
+def run_ids(folder: Path) -> set[str]:
+    """Return the ids that the run of this folder has on the tracking servers that know it."""
+    try:
+        states = json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a power cut may have left it empty
+        return set()
+    return {state.get("run_id") or "" for state in states.values()} - {""}
+
+
+class SentFiles:
+    """Of each folder of a run's artifacts the files that were uploaded and are not confirmed."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, dict[str, tuple[int, int]]] = {}
+
+    def add(self, file: Artifact, offset: int, size: int) -> None:
+        """Note that a file was uploaded for the record before this offset."""
+        self._files.setdefault(file.to, {})[Path(file.path).name] = (size, offset)
+
+    def has(self, file: Artifact, offset: int) -> bool:
+        """Tell whether that was for this very record, and not only for an earlier one about the same file."""
+        return self._files.get(file.to, {}).get(Path(file.path).name, (0, -1))[1] == offset
+
+    def take(self) -> dict[str, dict[str, int]]:
+        """Return the size of each file by its folder, and forget them."""
+        files, self._files = self._files, {}
+        return {folder: {name: size for name, (size, _) in found.items()} for folder, found in files.items()}
+
+
+class DeliveryState:
     """One journal with the position up to which it is delivered, and the MLflow run it belongs to."""
 
     def __init__(self, path: Path, uri: str) -> None:
@@ -23,6 +53,12 @@ class Mailbox:
         self.offset = 0
         self.may_have_twin = True
         """Whether an attempt to create the run that was given up may have been carried out all the same."""
+        self.was_asked_for = False
+        """Whether the creation of the run was asked for and not answered."""
+        self.sent = SentFiles()
+        """What was uploaded in a round that then broke off."""
+        self.taken: set[int] = set()
+        """The offsets of the records that the server has taken in the round that is not over."""
         self._version = 0
         self.existing_params: frozenset[str] = frozenset()
         """Parameters that somebody else gave the run before us: theirs stand."""
@@ -37,6 +73,7 @@ class Mailbox:
         if version == self._version:
             return False
         self._version = version
+        self.sent = SentFiles()
         state = self._read_states().get(self._server, {})
         self.run_id = state.get("run_id")
         self.experiment_id = state.get("experiment_id", "")
@@ -49,7 +86,7 @@ class Mailbox:
         """Tell whether anything was written after the delivered position."""
         return self.path.stat().st_size > self.offset
 
-    def read(self) -> list[tuple[journal.Entry, int]]:
+    def read(self) -> list[tuple[Entry, int]]:
         """Return the records that wait, each with the offset after it."""
         return journal.read(self.path, self.offset)
 

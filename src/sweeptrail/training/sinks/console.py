@@ -1,10 +1,9 @@
 """Progress for people: bars in a terminal, a table in a notebook, plain lines anywhere else."""
 
-import math
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from types import TracebackType
 from typing import Any, Self, TextIO

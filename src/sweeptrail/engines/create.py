@@ -1,0 +1,19 @@
+"""The engine that a sweep's settings name."""
+
+from collections.abc import Callable
+
+from sweeptrail.engines import Engine
+from sweeptrail.engines.processes.engine import Processes, auto_workers
+from sweeptrail.engines.processes.forkserver import ForkServer
+from sweeptrail.engines.ray.engine import Ray, RayOptions
+from sweeptrail.engines.serial import Serial
+
+
+def create(name: str, options: RayOptions, server: ForkServer) -> Engine:
+    """Return the engine of this name; the fork server, which may have been started already, is for `processes`."""
+    makers: dict[str, Callable[[], Engine]] = {
+        "serial": Serial,
+        "ray": lambda: Ray(options),
+        "processes": lambda: Processes(options.workers or auto_workers(options.threads), options.retries, server),
+    }
+    return makers[name]()

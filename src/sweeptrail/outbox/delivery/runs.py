@@ -1,0 +1,58 @@
+"""Which run each journal of a sweep belongs to on the tracking server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sweeptrail.outbox import journal
+from sweeptrail.outbox.delivery.state import DeliveryState
+from sweeptrail.outbox.entries import Opened
+from sweeptrail.tracking.ui_links import Where
+
+
+class KnownRuns:
+    """The journals in one sweep's folder, as far as they are delivered to one server."""
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        self.uri = uri
+        self.folder = folder
+        self.is_new_sweep = False
+        """Whether this courier has created the sweep's own run, so that no run of it can be there already."""
+        self._states: dict[Path, DeliveryState] = {}
+        self._by_identity: dict[str, DeliveryState] = {}
+
+    def of(self, path: Path) -> DeliveryState:
+        """Return how far a journal is delivered."""
+        if path not in self._states:
+            self._states[path] = DeliveryState(path, self.uri)
+        return self._states[path]
+
+    def waiting(self) -> Iterator[DeliveryState]:
+        """Yield the journals that hold what is not delivered, the sweep's own first."""
+        for folder in [self.folder, *sorted(path for path in self.folder.iterdir() if path.is_dir())]:
+            path = folder / journal.FILE_NAME
+            if not path.exists():
+                continue
+            is_known = path in self._states
+            state = self.of(path)
+            if is_known and state.refresh():
+                self.is_new_sweep = False  # another courier was here, and may have created runs
+            if state.has_more():
+                yield state
+
+    def note(self, identity: str, state: DeliveryState) -> None:
+        """Remember whose journal this is."""
+        self._by_identity[identity] = state
+
+    def parent(self, identity: str) -> DeliveryState:
+        """Return how far the journal of the sweep itself is delivered."""
+        return self._by_identity.setdefault(identity, self.of(self.folder / journal.FILE_NAME))
+
+    def where(self, identity: str) -> Where | None:
+        """Return where a run is on the server, if it is there."""
+        if identity not in self._by_identity:  # on a restart its opening was delivered long ago
+            for path, state in list(self._states.items()):
+                for entry, _ in journal.read(path)[:1]:
+                    if isinstance(entry, Opened):
+                        self._by_identity.setdefault(entry.identity, state)
+        found = self._by_identity.get(identity)
+        return Where(found.experiment_id, found.run_id) if found and found.run_id else None

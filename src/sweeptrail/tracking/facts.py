@@ -1,0 +1,48 @@
+"""What a tracking server is told of a run, as plain values, and what the run must show afterwards."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The data that a run used."""
+
+    name: str
+    digest: str
+    source: str
+    profile: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The artifacts `model` of a run are a version of the registered model `name`."""
+
+    name: str
+    metric: str
+    """With `value` on `data`, what it is compared with the champion by."""
+    value: float
+    data: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    greater_is_better: bool = True
+
+
+@dataclass
+class Expected:
+    """What the server has said that it took of one run, and must show."""
+
+    metrics: list[tuple[str, int, int]] = field(default_factory=list)
+    """Name, time and step of the last metric of each request; a request's metrics are taken all or none."""
+    params: set[str] = field(default_factory=set)
+    tags: dict[str, str] = field(default_factory=dict)
+    datasets: list[Dataset] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.metrics or self.params or self.tags or self.datasets)
+
+    def add(self, metrics: list[tuple[str, int, int]], params: Iterable[str], tags: Mapping[str, str]) -> None:
+        """Add what one request held."""
+        self.metrics += metrics[-1:]
+        self.params |= set(params)
+        self.tags |= tags
