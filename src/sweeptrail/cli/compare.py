@@ -30,17 +30,17 @@ def compare(which: tuple[str, ...], form: Any, output: Path | None, tracking_uri
       sweeptrail compare latest 2026-01-31_12-00-00 --format csv
       sweeptrail compare latest --format html --output report.html
     """
-    from sweeptrail.outbox import folders
+    from sweeptrail.cli.project_run import refuse, tag
+    from sweeptrail.outbox import sweep_folder
     from sweeptrail.results.compare import find, render, with_unique_names
     from sweeptrail.results.leaderboard import make_leaderboard
-    from sweeptrail.sweeps.run import refuse, tag
     from sweeptrail.system.files import write_whole
     from sweeptrail.tracking.uri import Tracking
 
     own_run = os.environ.get("MLFLOW_RUN_ID", "")  # that `mlflow run` has opened
     try:
         tracking = Tracking.from_environment(uri=tracking_uri or "")
-        home = folders.home(tracking) / "runs" if runs_dir == "auto" else Path(runs_dir).absolute()
+        home = sweep_folder.home(tracking) / "runs" if runs_dir == "auto" else Path(runs_dir).absolute()
         wanted = [name.strip() for one in which or ("latest",) for name in one.split(",")]
         text = render(make_leaderboard(with_unique_names(find(one, home, tracking) for one in wanted)), form)
     except UsageError as error:

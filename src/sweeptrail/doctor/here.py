@@ -59,11 +59,11 @@ def room(folder: Path, free: int) -> Finding:
 
 def look_at_records(runs_dir: Path) -> Iterator[Finding]:
     """Say what waits for a tracking server in the folders of sweeps that no process carries out."""
-    from sweeptrail.outbox import description
+    from sweeptrail.outbox import sweep_folder
     from sweeptrail.sweeps import maintenance
 
     waiting = []
-    for folder in description.sweep_folders(runs_dir):
+    for folder in sweep_folder.sweep_folders(runs_dir):
         try:
             found = maintenance.condition(folder)
         except (SweeptrailError, OSError) as error:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from sweeptrail.errors import SettingsError
 from sweeptrail.fashion_mnist.kernels import conv_relu_pool
-from sweeptrail.sweeps.settings import NETWORKS
+from sweeptrail.fashion_mnist.settings import NETWORKS
 
 
 class Network(nn.Module):

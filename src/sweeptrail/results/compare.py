@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeptrail.errors import SettingsError
-from sweeptrail.outbox import description
+from sweeptrail.results.find import find_any, nowhere
 from sweeptrail.results.leaderboard import (
     Leaderboard,
     RankedRun,
     csv_text,
+    final_names,
     in_words,
     mean_of,
     sweeps_of,
@@ -22,7 +23,6 @@ from sweeptrail.results.leaderboard import (
     verdict,
 )
 from sweeptrail.results.runs_on_disk import runs_in
-from sweeptrail.sweeps.resume import find_any
 from sweeptrail.tracking.uri import Tracking
 
 Format = Literal["table", "csv", "json", "html"]
@@ -41,7 +41,7 @@ def find(which: str, runs_dir: Path, tracking: Tracking) -> list[RankedRun]:
 
         found = gather(tracking.uri, which)
     else:
-        raise _unknown(which, runs_dir)
+        raise nowhere(runs_dir, which)
     if not any(run.result.status == "FINISHED" and run.result.epochs for run in found):
         ended = f"{len(found)} ended otherwise" if found else "none has ended yet"
         raise SettingsError(f"{which}: expected a sweep with a finished run, got one where {ended}")
@@ -69,12 +69,6 @@ def _may_be_there(which: str, tracking: Tracking) -> bool:
     return bool(re.fullmatch("[0-9a-f]{32}", which)) and (database is None or database.exists())
 
 
-def _unknown(which: str, runs_dir: Path) -> SettingsError:
-    names = [folder.name for folder in description.sweep_folders(runs_dir)]
-    there = f"there are {', '.join(names[-5:])}" if names else f"there is no sweep in {runs_dir}"
-    return SettingsError(f"expected latest, a sweep's folder or the id of its parent run, got {which!r}; {there}")
-
-
 def render(board: Leaderboard, form: Format) -> str:
     """Return the leaderboard as text; the page shows what the champion predicts if that is on this machine."""
     match form:
@@ -89,31 +83,33 @@ def render(board: Leaderboard, form: Format) -> str:
 
 
 def _page(board: Leaderboard) -> str:
-    from sweeptrail.fashion_mnist import data  # matplotlib takes 0.5 s
-    from sweeptrail.fashion_mnist.evaluation import predictions  # matplotlib takes 0.5 s
     from sweeptrail.results import report  # matplotlib takes 0.5 s
+    from sweeptrail.results.report import section
 
-    assert board.champion
-    answers = Path(board.champion.folder, predictions.FILE_NAME)
-    images = data.find() if board.champion.folder and answers.is_file() else None
-    title = ", ".join(sweeps_of(board))
-    return report.page(board, title=title, data=images, predictions=predictions.load(answers) if images else None)
+    folder = board.champion.folder if board.champion else ""
+    sections = section.load(Path(folder).parent) if folder else ()
+    return report.page(board, title=", ".join(sweeps_of(board)), sections=sections)
 
 
 def table(board: Leaderboard) -> str:
     """Return columns for a terminal, the verdict, and the runs that did not finish."""
     repeated = any(row.deviation is not None for row in board.rows)
     several = len(sweeps_of(board)) > 1
+    finals = final_names(board)
     names = list(dict.fromkeys(name for row in board.rows for name in row.params))
     heads = ["rank", *(["sweep"] if several else []), *names, in_words(board.ranking)]
-    heads += [*(["95 % interval", "seeds"] if repeated else []), "test accuracy", "best run" if repeated else "run"]
+    heads += [
+        *(["95 % interval", "seeds"] if repeated else []),
+        *map(in_words, finals),
+        "best run" if repeated else "run",
+    ]
     lines = [heads]
     for row in board.rows:
         best = row.runs[0]
         cells = [row.rank, *([best.sweep] if several else []), *(row.params.get(name) for name in names)]
         interval = " to ".join(_shown(bound, 4) for bound in row.interval or ())
         cells += [_shown(row.mean, 4), *([interval, len(row.runs)] if repeated else [])]
-        cells += [_shown(mean_of(row, "test_accuracy"), 4), best.result.index]
+        cells += [*(_shown(mean_of(row, name), 4) for name in finals), best.result.index]
         lines.append([_shown(cell) for cell in cells])
     unranked = [f"{run.result.name}  {run.result.status}  {run.result.reason}".rstrip() for run in board.unranked]
     remarks = [*filter(None, [verdict(board)]), *unranked]

@@ -4,11 +4,13 @@ import csv
 import io
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sweeptrail.records import Goal, RunResult
+
+T = TypeVar("T")
 
 CONFIDENCE = 0.95
 """Of the intervals; a difference that chance brings about more rarely than the rest, 5 %, is one."""
@@ -126,6 +128,32 @@ def mean_of(row: Row, metric: str) -> float | None:
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 
+def curve_metrics(board: Leaderboard, *, most: int = 3) -> list[str]:
+    """Return which metrics of the epochs are shown: that which ranks, and the first of the others."""
+    epochs = (epoch for run in all_runs(board) for epoch in run.result.epochs)
+    names = _telling(name for epoch in epochs for name in epoch.metrics if not name.endswith("_duration"))
+    shown = sorted(names, key=lambda name: name != board.ranking)[:most]
+    return [name for name in names if name in shown]
+
+
+def final_names(board: Leaderboard) -> list[str]:
+    """Return which of the metrics that were measured once, at the end, are shown beside that which ranks."""
+    names = _telling(name for row in board.rows for run in row.runs for name in run.result.metrics)
+    return [name for name in names if name != board.ranking]
+
+
+def _telling(names: Iterable[str]) -> list[str]:
+    """Return each name once; no `test_loss` where `test_accuracy` says the same so that a person understands it."""
+    found = list(dict.fromkeys(names))
+    prefixes = {name.rpartition("_")[0] for name in found if not name.endswith("_loss")}
+    return [name for name in found if not name.endswith("_loss") or name.removesuffix("_loss") not in prefixes]
+
+
+def best_of(board: Leaderboard, candidates: Iterable[T], value_of: Callable[[T], float]) -> T:
+    """Return that with the best value of the metric that ranks."""
+    return min(candidates, key=lambda candidate: board.goal.rank(value_of(candidate)))
+
+
 def verdict(board: Leaderboard) -> str:
     """Say in one sentence by how much the first is ahead of the second; nothing with fewer than two to compare.
 
@@ -155,8 +183,12 @@ def label(row: Row, board: Leaderboard) -> str:
 
 def sweeps_of(board: Leaderboard) -> list[str]:
     """Return the names of the sweeps that compete."""
-    everyone = [*(run for row in board.rows for run in row.runs), *board.unranked]
-    return list(dict.fromkeys(run.sweep for run in everyone))
+    return list(dict.fromkeys(run.sweep for run in all_runs(board)))
+
+
+def all_runs(board: Leaderboard) -> list[RankedRun]:
+    """Return every run, those of the best combination first."""
+    return [*(run for row in board.rows for run in row.runs), *board.unranked]
 
 
 def in_words(metric: str) -> str:
@@ -167,7 +199,8 @@ def in_words(metric: str) -> str:
 def table_rows(board: Leaderboard) -> list[dict[str, Any]]:
     """Return the table in leaderboard.csv, a line for each combination. The run is the best one of its combination."""
     names = list(dict.fromkeys(name for row in board.rows for name in row.params))
-    taken = ("rank", "sweep", "seeds", "test_accuracy", "run", "run_id")  # by columns of our own
+    finals = final_names(board)
+    taken = ("rank", "sweep", "seeds", *finals, "run", "run_id")  # by columns of our own
     return [
         {
             "rank": row.rank,
@@ -178,7 +211,7 @@ def table_rows(board: Leaderboard) -> list[dict[str, Any]]:
             f"{board.ranking}_low": row.interval[0] if row.interval else None,
             f"{board.ranking}_high": row.interval[1] if row.interval else None,
             "seeds": len(row.runs),
-            "test_accuracy": mean_of(row, "test_accuracy"),
+            **{name: mean_of(row, name) for name in finals},
             "run": row.runs[0].result.name,
             "run_id": row.runs[0].run_id,
         }

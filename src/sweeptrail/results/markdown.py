@@ -3,7 +3,17 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, final_metrics, in_words, mean_of, verdict
+from sweeptrail.results.leaderboard import (
+    Leaderboard,
+    RankedRun,
+    Row,
+    all_runs,
+    final_metrics,
+    final_names,
+    in_words,
+    mean_of,
+    verdict,
+)
 from sweeptrail.tracking.ui_links import Where, resolve
 
 LENGTH = 7500
@@ -52,35 +62,34 @@ def _champion(board: Leaderboard, link: Callable[[RankedRun], str]) -> str:
     if not (champion := board.champion):
         return "No run has finished yet."
     metrics = final_metrics(champion)
-    shown = dict.fromkeys((board.ranking, "test_accuracy"))
-    accuracies = ", ".join(f"{in_words(name)} {metrics[name]:.4f}" for name in shown if name in metrics)
-    return f"**Champion: {link(champion)}**, {accuracies}"
+    shown = (board.ranking, *final_names(board))
+    values = ", ".join(f"{in_words(name)} {metrics[name]:.4f}" for name in shown if name in metrics)
+    return f"**Champion: {link(champion)}**, {values}"
 
 
 def _table(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[str]:
     """Yield the lines of the ranked table, and how many combinations there was no room for."""
     if not board.rows:
         return
-    repeated = any(len(row.runs) > 1 for row in board.rows)
-    heads = ["rank", "best run" if repeated else "run", in_words(board.ranking), "test accuracy"]
-    if repeated:
-        heads[3:3] = ["95 % interval", "seeds"]
+    repeated, finals = any(len(row.runs) > 1 for row in board.rows), final_names(board)
+    heads = ["rank", "best run" if repeated else "run", in_words(board.ranking)]
+    heads += [*(["95 % interval", "seeds"] if repeated else []), *map(in_words, finals)]
     yield _row(heads)
     yield _row(["---:", ":---", *["---:"] * (len(heads) - 2)])
-    lines = (_row(_cells(row, link, repeated=repeated)) for row in board.rows[:ROWS])
+    lines = (_row(_cells(row, link, finals, repeated=repeated)) for row in board.rows[:ROWS])
     shown = list(_fitting(lines, TABLE_ROOM))
     yield from shown
     if more := len(board.rows) - len(shown):
         yield f"\n{more} more in leaderboard.csv."
 
 
-def _cells(row: Row, link: Callable[[RankedRun], str], *, repeated: bool) -> list[str]:
-    test_accuracy = mean_of(row, "test_accuracy")
+def _cells(row: Row, link: Callable[[RankedRun], str], finals: Iterable[str], *, repeated: bool) -> list[str]:
+    means = (mean_of(row, name) for name in finals)
     cells = [str(row.rank), link(row.runs[0]), f"{row.mean:.4f}"]
     if repeated:
         cells += [f"{row.interval[0]:.4f} to {row.interval[1]:.4f}" if row.interval else ""]
         cells += [str(len(row.runs))]
-    return [*cells, "" if test_accuracy is None else f"{test_accuracy:.4f}"]
+    return [*cells, *("" if mean is None else f"{mean:.4f}" for mean in means)]
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -105,7 +114,7 @@ def _failures(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[
 
 def _comparison(board: Leaderboard, identity_of: Callable[[RankedRun], str], room: int) -> str:
     """Return the link to the comparison of all runs, or of the best that there is room for."""
-    everyone = [*(run for row in board.rows for run in row.runs), *board.unranked]
+    everyone = all_runs(board)
     if len(everyone) < 2:
         return ""
     fitting = (room - len(" · [Compare the best 1000 runs]()") - _length("[](compare:a,b)")) // LINK_LENGTH

@@ -56,7 +56,7 @@ class Conclusion:
         """Write report.html and the plots."""
         folder = self.parent.folder
         sections = self.plan.settings.task.sections(self.plan.data.shared, Path(champion.folder))
-        section.save(sections, folder / section.FILE_NAME)
+        section.save(sections, folder)
         written = report.write(folder, self.board, title=folder.name, sections=sections)
         self.parent.add_files(*(file.relative_to(folder).as_posix() for file in written))
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeptrail.errors import BusyError, DeliveryError, SettingsError
-from sweeptrail.outbox import description, entries, journal
+from sweeptrail.outbox import journal, sweep_folder
 from sweeptrail.outbox.delivery.courier import Courier
-from sweeptrail.outbox.folders import LOCK
 from sweeptrail.outbox.history import read_history
-from sweeptrail.outbox.run_journal import append, close_open_runs
+from sweeptrail.outbox.parent_journal import close_abandoned_parent
+from sweeptrail.outbox.run_journal import close_open_runs
+from sweeptrail.outbox.sweep_folder import LOCK
 from sweeptrail.system.locks import is_locked, locked
 
 ABANDONED = "its process died"
@@ -31,7 +32,7 @@ class Condition:
 
 def sweeps(folder: Path) -> list[Path]:
     """Return the folders of the sweeps in a folder; raises SettingsError if there are none."""
-    found = list(description.sweep_folders(folder))
+    found = list(sweep_folder.sweep_folders(folder))
     if not found:
         raise SettingsError(
             f"{folder}: expected the folder of a sweep, or one that holds such folders; write runs, say, or runs/SWEEP"
@@ -41,7 +42,7 @@ def sweeps(folder: Path) -> list[Path]:
 
 def condition(folder: Path) -> Condition:
     """Return how a sweep stands."""
-    sweep = description.read(folder)
+    sweep = sweep_folder.read(folder)
     counts: dict[str, int] = dict.fromkeys(("FINISHED", "FAILED", "KILLED", "OPEN", "MISSING"), 0)
     begun = 0
     for path in folder.glob(f"*/{journal.FILE_NAME}"):
@@ -61,7 +62,7 @@ def sync(folder: Path, tracking_uri: str, *, patience: float = 10.0) -> tuple[in
     An empty `tracking_uri` stands for the server that the sweep has reported to. Raises
     DeliveryError when the server takes nothing for `patience` seconds.
     """
-    courier = Courier(tracking_uri or description.read(folder).tracking_uri, folder)
+    courier = Courier(tracking_uri or sweep_folder.read(folder).tracking_uri, folder)
     delivered, failing_since, pause = 0, time.monotonic(), 0.1
     while waiting := courier.waiting():
         try:
@@ -87,9 +88,5 @@ def reap(folder: Path) -> int | None:
         if not was_free or not read_history(folder, 0).is_open:
             return None
         closed = close_open_runs(folder, ABANDONED)
-        append(
-            folder / journal.FILE_NAME,
-            entries.tags({"sweeptrail.reason": ABANDONED}),
-            entries.closed("KILLED", time=time.time()),
-        )
+        close_abandoned_parent(folder, ABANDONED)
     return closed

@@ -120,7 +120,7 @@ class Settings:
         return tuple(each.name for each in axes if each.is_column or len(self.values[each.name]) > 1)
 
     def grid(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-        """Yield for each combination the hyperparameters that are columns, and what else its run is carried out with."""
+        """Yield for each combination its columns, and what else its run is carried out with."""
         fixed = {
             each.name: self.values[each.name][0] if each.is_axis else self.values[each.name]
             for each in self.task.parameters

@@ -23,7 +23,8 @@ from mlflow.tracking._tracking_service.client import TrackingServiceClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.mime_type_utils import _guess_mime_type
 from mlflow.utils.proto_json_utils import parse_dict
-from mlflow.utils.rest_utils import augmented_raise_for_status, http_request, verify_rest_response
+from mlflow.utils.request_utils import augmented_raise_for_status
+from mlflow.utils.rest_utils import http_request, verify_rest_response
 from mlflow.utils.uri import validate_path_is_safe
 
 TIMEOUT = 10.0

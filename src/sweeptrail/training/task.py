@@ -42,14 +42,25 @@ class Prepared:
 class Task(Protocol):
     """What runs train. Nothing here loads torch but what is said to be called in a worker."""
 
-    name: str
-    parameters: Sequence[Parameter]
-    missing_data: tuple[str, str]
-    """What is said where the data are not here, and what to do about it."""
-    preload: Sequence[str]
-    """The modules that workers import once for all."""
-    preload_export: Sequence[str]
-    """The same for those that make models of finished runs."""
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """What can be set of its runs."""
+
+    @property
+    def missing_data(self) -> tuple[str, str]:
+        """What is said where the data are not here, and what to do about it."""
+
+    @property
+    def preload(self) -> Sequence[str]:
+        """The modules that workers import once for all."""
+
+    @property
+    def preload_export(self) -> Sequence[str]:
+        """The same for those that make models of finished runs."""
 
     def problems(self, values: Values) -> Iterable[str]:
         """Yield what is wrong between settings that are each right; those with a mistake are not there."""

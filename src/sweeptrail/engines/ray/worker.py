@@ -163,9 +163,8 @@ def write_files(folder: Path, files: Files) -> None:
 @contextmanager
 def _reporting(home: Home, folder: Path) -> Iterator[None]:
     os.environ.update(home.credentials)
-    courier = BackgroundCourier(
-        Courier(home.uri, folder, parent=home.opening), lambda message: None
-    )  # the driver's courier says it
+    # Whatever there is to say, the driver's courier says it.
+    courier = BackgroundCourier(Courier(home.uri, folder, parent=home.opening), say=lambda message: None)
     courier.start()
     try:
         yield

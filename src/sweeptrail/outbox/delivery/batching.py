@@ -87,7 +87,7 @@ def _pieces(entry: Logged) -> Iterator[Logged]:
     values: list[tuple[str, Any]] = sorted(entry.values.items(), key=_importance)
     limit = LIMITS[_limit_of(entry)]
     for start in range(0, len(values), limit):
-        yield replace(entry, values=dict(values[start : start + limit]))
+        yield replace(entry, values=dict(values[start : start + limit]))  # type: ignore[arg-type]  # its own values
 
 
 def _importance(value: tuple[str, Any]) -> int:

@@ -1,49 +1,55 @@
 """One page, and plots, that show what came out of a sweep."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweeptrail.errors import SweeptrailError
-from sweeptrail.fashion_mnist.data import FashionMnist
-from sweeptrail.fashion_mnist.evaluation.predictions import Predictions
 from sweeptrail.results.leaderboard import Leaderboard
-from sweeptrail.results.report import facts
+from sweeptrail.results.report.section import Section
 from sweeptrail.system.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FILE_NAME = "report.html"
 PLOTS = "plots"
 """The folder of the plots beside the page."""
 
 
-def write(
-    folder: Path, board: Leaderboard, *, title: str, data: FashionMnist | None, predictions: Predictions | None
-) -> list[Path]:
+def write(folder: Path, board: Leaderboard, *, title: str, sections: Sequence[Section] = ()) -> list[Path]:
     """Write report.html and plots/*.png into the folder; return their paths, the page first.
 
-    `predictions` are the champion's. Raises SweeptrailError when they cannot be written.
+    `sections` are what the task says of the champion. Raises SweeptrailError when they cannot be written.
     """
-    from sweeptrail.results.report import document, plots  # 0.5 s
+    from sweeptrail.results.report import plots  # 0.5 s
 
-    evaluation = facts.evaluation_of(data, predictions)
     with plots.style():
-        figures = plots.draw(board, evaluation)
-        svgs = {name: plots.svg(figure) for name, figure in figures.items() if name in plots.IN_PAGE}
-        pngs = {folder / PLOTS / f"{name}.png": plots.png(figure) for name, figure in figures.items()}
+        figures = plots.draw(board)
+        pngs = {name: plots.png(figure) for name, figure in figures.items()}
+        text = _page(board, figures, title, sections)
+    pngs |= {section.name: section.png for section in sections if section.png}
     try:
         (folder / PLOTS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SweeptrailError(f"{folder / PLOTS}: cannot be written: {error.strerror}") from error
-    for path, content in pngs.items():
+    paths = [folder / PLOTS / f"{name}.png" for name in pngs]
+    for path, content in zip(paths, pngs.values(), strict=True):
         write_whole(path, content)
-    write_whole(folder / FILE_NAME, document.render(board, svgs, title=title, evaluation=evaluation))
-    return [folder / FILE_NAME, *pngs]
+    write_whole(folder / FILE_NAME, text)
+    return [folder / FILE_NAME, *paths]
 
 
-def page(board: Leaderboard, *, title: str, data: FashionMnist | None, predictions: Predictions | None) -> str:
+def page(board: Leaderboard, *, title: str, sections: Sequence[Section] = ()) -> str:
     """Return the page as one HTML document that needs nothing beside itself."""
-    from sweeptrail.results.report import document, plots  # 0.5 s
+    from sweeptrail.results.report import plots  # 0.5 s
 
-    evaluation = facts.evaluation_of(data, predictions)
     with plots.style():
-        figures = plots.draw(board, evaluation)
-        svgs = {name: plots.svg(figure) for name, figure in figures.items() if name in plots.IN_PAGE}
-    return document.render(board, svgs, title=title, evaluation=evaluation)
+        return _page(board, plots.draw(board), title, sections)
+
+
+def _page(board: Leaderboard, figures: "dict[str, Figure]", title: str, sections: Sequence[Section]) -> str:
+    from sweeptrail.results.report import document, plots
+
+    svgs = {name: plots.svg(figure) for name, figure in figures.items()}
+    return document.render(board, svgs, title=title, sections=sections)

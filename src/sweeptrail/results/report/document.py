@@ -1,7 +1,7 @@
 """Puts words, tables and plots together to one HTML document."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,8 +9,18 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from sweeptrail.results.leaderboard import Leaderboard, final_metrics, in_words, verdict
+from sweeptrail.results.leaderboard import (
+    Leaderboard,
+    all_runs,
+    best_of,
+    curve_metrics,
+    final_metrics,
+    final_names,
+    in_words,
+    verdict,
+)
 from sweeptrail.results.report import facts, tables
+from sweeptrail.results.report.section import Section
 from sweeptrail.results.report.theme import DARK, LIGHT, inline_svg
 
 TEMPLATE = "page.html.jinja"
@@ -28,9 +38,12 @@ class Plot:
     """None where they are in the ranked table."""
 
 
-def render(board: Leaderboard, drawings: Mapping[str, str], *, title: str, evaluation: facts.Evaluation | None) -> str:
+def render(board: Leaderboard, drawings: Mapping[str, str], *, title: str, sections: Sequence[Section]) -> str:
     """Return the document; `drawings` are matplotlib's SVG by the name of the plot."""
-    alternatives, numbers = _alternatives(board, evaluation), _numbers(board, evaluation)
+    alternatives = _alternatives(board)
+    numbers = {"learning_curves": tables.curves(board), "effects": tables.effects(board)}
+    own = {name: _plot(name, svg, alternatives[name], numbers.get(name)) for name, svg in drawings.items()}
+    given = {each.name: _plot(each.name, each.svg, each.alternative, each.table) for each in sections if each.svg}
     text = _template().render(
         title=facts.text_of(title),
         board=board,
@@ -42,17 +55,18 @@ def render(board: Leaderboard, drawings: Mapping[str, str], *, title: str, evalu
         ranking=tables.ranking(board),
         shown=SHOWN,
         unfinished=tables.unfinished(board),
-        plots={
-            name: Plot(Markup(inline_svg(svg, name=name, alternative=alternatives[name])), numbers.get(name))
-            for name, svg in drawings.items()
-        },
-        pictures=tables.mistakes(evaluation) if evaluation else [],
-        evaluated=evaluation is not None,
+        plots={**own, **given},
+        sections=sections,
+        links=tuple((each.name, each.title) for each in sections),
         highlights=facts.HIGHLIGHTS,
         light=LIGHT,
         dark=DARK,
     )
     return re.sub(r"\n\s+", "\n", text)
+
+
+def _plot(name: str, svg: str, alternative: str, numbers: tables.Table | None) -> Plot:
+    return Plot(Markup(inline_svg(svg, name=name, alternative=alternative)), numbers)
 
 
 @cache
@@ -65,7 +79,7 @@ def _template() -> Template:
 
 def _key_figures(board: Leaderboard) -> dict[str, str]:
     """Return the few numbers that people look for first."""
-    runs = facts.all_runs(board)
+    runs = all_runs(board)
     counts = {
         "combinations": str(len(board.rows)),
         "runs finished": f"{len(runs) - len(board.unranked)} of {len(runs)}",
@@ -75,54 +89,31 @@ def _key_figures(board: Leaderboard) -> dict[str, str]:
     metrics = final_metrics(board.champion)
     return {
         in_words(board.ranking): tables.number(metrics[board.ranking]),
-        "test accuracy": tables.number(metrics.get("test_accuracy")),
+        **{in_words(name): tables.number(metrics.get(name)) for name in final_names(board)},
         **counts,
     }
 
 
-def _numbers(board: Leaderboard, evaluation: facts.Evaluation | None) -> dict[str, tables.Table]:
-    compared = {"learning_curves": tables.curves(board), "effects": tables.effects(board)}
-    if not evaluation:
-        return compared
-    return {
-        **compared,
-        "confusion_matrix": tables.confusion(evaluation),
-        "class_accuracy": tables.class_accuracies(evaluation),
-    }
-
-
-def _alternatives(board: Leaderboard, evaluation: facts.Evaluation | None) -> dict[str, str]:
+def _alternatives(board: Leaderboard) -> dict[str, str]:
     """Return what each plot shows, for those who cannot see it."""
     metric = in_words(board.ranking)
     names = facts.varying(board)
-    runs = facts.all_runs(board)
+    runs = all_runs(board)
     epochs = max((len(run.result.epochs) for run in runs), default=0)
-    shown = ", ".join(in_words(name) for name in facts.metrics_of(board))
+    shown = ", ".join(in_words(name) for name in curve_metrics(board))
     best = ""
     if board.rows:
         first = board.rows[0]
         best = f" The best combination, {facts.label(first, names)}, reaches a {metric} of {tables.number(first.mean)}."
-    known = {
+    return {
         "learning_curves": f"Learning curves of {len(runs)} runs over {epochs} epochs: {shown} by epoch.{best}",
         "parallel_coordinates": f"Parallel coordinates: a line for each of {len(board.rows)} combinations "
         f"through its {', '.join(names)} to its {metric}.{best}",
         "effects": f"Mean {metric} at each value of a hyperparameter, with its 95 % interval. {_best_values(board)}",
     }
-    return {**known, **(_test_alternatives(evaluation) if evaluation else {})}
 
 
 def _best_values(board: Leaderboard) -> str:
     found = facts.effects(board)
-    best = {name: max(levels, key=lambda level: level.mean) for name, levels in found.items() if levels}
-    return "Highest means: " + ", ".join(f"{name}={level.value}" for name, level in best.items()) + "."
-
-
-def _test_alternatives(evaluation: facts.Evaluation) -> dict[str, str]:
-    (first, highest), *_, (last, lowest) = evaluation.class_accuracies
-    count, is_, taken_for = evaluation.most_frequent_mistake
-    return {
-        "confusion_matrix": "Confusion matrix of the ten classes on the test images. "
-        f"The most frequent mistake: {count} images of class {is_} taken for {taken_for}.",
-        "class_accuracy": f"Share of the images of each class that were recognised: "
-        f"from {first} with {highest:.1%} down to {last} with {lowest:.1%}.",
-    }
+    best = {name: best_of(board, levels, lambda level: level.mean) for name, levels in found.items() if levels}
+    return "Best means: " + ", ".join(f"{name}={level.value}" for name, level in best.items()) + "."

@@ -6,16 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sweeptrail.fashion_mnist.data import CLASS_NAMES, FashionMnist
-from sweeptrail.fashion_mnist.evaluation.predictions import CLASSES, Predictions
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, final_metrics, sweeps_of
 
 HIGHLIGHTS = 5
 """How many of the best combinations have a colour of their own; more could not be told apart."""
-
-MISTAKES = 24
 
 
 SWEEP = "sweep"
@@ -23,17 +18,6 @@ SWEEP = "sweep"
 
 NOTHING = "\N{EN DASH}"
 """Stands for a number that is not known."""
-
-
-def metrics_of(board: Leaderboard) -> list[str]:
-    """Return the metrics whose learning curves are shown."""
-    has_validation = any("validation_accuracy" in final_metrics(run) for run in all_runs(board))
-    return ["loss", "accuracy", *(["validation_accuracy"] if has_validation else [])]
-
-
-def all_runs(board: Leaderboard) -> list[RankedRun]:
-    """Return every run, those of the best combination first."""
-    return [*(run for row in board.rows for run in row.runs), *board.unranked]
 
 
 def text_of(value: Any) -> str:
@@ -131,52 +115,3 @@ def _level(board: Leaderboard, column: str, value: Any) -> Level | None:
 
     margin = float(stdtrit(len(finite) - 1, 0.975) * finite.std(ddof=1) / math.sqrt(len(finite)))
     return Level(text_of(value), len(finite), mean, (mean - margin, mean + margin))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The champion's answers beside the right ones."""
-
-    images: npt.NDArray[np.uint8]
-    """10000 x 28 x 28."""
-    labels: npt.NDArray[np.uint8]
-    predictions: Predictions
-
-    @property
-    def confusion(self) -> npt.NDArray[np.int64]:
-        """How many images of each class (10, down) were taken for each class (10, across)."""
-        pairs = self.labels.astype(np.int64) * CLASSES + self.predictions.classes
-        return np.bincount(pairs, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
-
-    @property
-    def most_frequent_mistake(self) -> tuple[int, str, str]:
-        """How often it was made, what those images are, and what they were taken for."""
-        wrong = self.confusion * ~np.eye(CLASSES, dtype=bool)
-        is_, taken_for = np.unravel_index(wrong.argmax(), wrong.shape)
-        return int(wrong.max()), CLASS_NAMES[is_], CLASS_NAMES[taken_for]
-
-    @property
-    def class_accuracies(self) -> list[tuple[str, float]]:
-        """Each class with the share of its images that were recognised, the best first; nan without images."""
-        confusion = self.confusion
-        images = confusion.sum(axis=1)
-        shares = np.divide(np.diag(confusion), images, out=np.full(CLASSES, np.nan), where=images > 0)
-        return sorted(zip(CLASS_NAMES, shares.tolist(), strict=True), key=lambda pair: -pair[1])
-
-    @property
-    def mistakes(self) -> list[int]:
-        """Which images were taken for something else, the most confident first."""
-        wrong = np.flatnonzero(self.predictions.classes != self.labels)
-        order = np.argsort(-self.predictions.confidences[wrong], kind="stable")
-        return [int(index) for index in wrong[order][:MISTAKES]]
-
-    def sentence(self, index: int) -> tuple[str, str, str]:
-        """Return what an image is, what it was taken for, and how surely."""
-        classes, confidences = self.predictions.classes, self.predictions.confidences
-        is_, taken_for = CLASS_NAMES[self.labels[index]], CLASS_NAMES[classes[index]]
-        return is_, f"taken for {taken_for}", f"{confidences[index]:.1%}"
-
-
-def evaluation_of(data: FashionMnist | None, predictions: Predictions | None) -> Evaluation | None:
-    """Return the champion's answers beside the right ones, if both are here."""
-    return Evaluation(data.test_images, data.test_labels, predictions) if data and predictions else None

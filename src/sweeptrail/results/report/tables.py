@@ -1,13 +1,10 @@
 """The numbers behind the plots, as tables of text."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeptrail.fashion_mnist.data import CLASS_NAMES, Bytes
-from sweeptrail.results.leaderboard import Leaderboard, in_words, mean_of
+from sweeptrail.results.leaderboard import Leaderboard, curve_metrics, final_names, in_words, mean_of
 from sweeptrail.results.report import facts
 
 Row = Sequence[str]
@@ -21,15 +18,6 @@ class Table:
     rows: Sequence[Row]
     texts: int = 1
     """How many of the columns, from the left, are no numbers."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image of the data set and what the champion took it for."""
-
-    source: str
-    """A data: address."""
-    lines: tuple[str, str, str]
 
 
 def number(value: float | None) -> str:
@@ -46,7 +34,7 @@ def ranking(board: Leaderboard) -> Table:
     """Return the combinations, the best first."""
     columns = facts.columns_of(board)
     spread = ["95 % interval", "deviation", "seeds"] if has_seeds(board) else []
-    metrics = [metric for metric in ("test_accuracy", "accuracy", "loss") if metric != board.ranking]
+    metrics = [*final_names(board), *(name for name in reversed(curve_metrics(board)) if name != board.ranking)]
     rows = [
         [
             str(row.rank),
@@ -78,7 +66,7 @@ def unfinished(board: Leaderboard) -> Table:
 
 def curves(board: Leaderboard) -> Table:
     """Return every epoch of the highlighted combinations."""
-    metrics = facts.metrics_of(board)
+    metrics = curve_metrics(board)
     rows = [
         [facts.text_of(run.result.name), str(epoch.epoch), *(number(epoch.metrics.get(name)) for name in metrics)]
         for row in board.rows[: facts.HIGHLIGHTS]
@@ -97,28 +85,3 @@ def effects(board: Leaderboard) -> Table:
     ]
     columns = ["hyperparameter", "value", f"mean {in_words(board.ranking)}", "95 % interval", "runs"]
     return Table(columns, rows, texts=2)
-
-
-def confusion(evaluation: facts.Evaluation) -> Table:
-    """Return how many images of each class were taken for each class."""
-    counts = evaluation.confusion.tolist()
-    rows = [[name, *map(str, row)] for name, row in zip(CLASS_NAMES, counts, strict=True)]
-    return Table(["true class \\ predicted", *CLASS_NAMES], rows)
-
-
-def class_accuracies(evaluation: facts.Evaluation) -> Table:
-    """Return the share of the images of each class that were recognised."""
-    return Table(["class", "accuracy"], [[name, number(share)] for name, share in evaluation.class_accuracies])
-
-
-def mistakes(evaluation: facts.Evaluation) -> list[Picture]:
-    """Return the most confident mistakes as pictures."""
-    return [Picture(_source(evaluation.images[index]), evaluation.sentence(index)) for index in evaluation.mistakes]
-
-
-def _source(image: Bytes) -> str:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,6 +1,5 @@
 """TensorBoard as a program of its own: what it shows, its port, its start and its end."""
 
-import json
 import socket
 import subprocess
 import sys
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import IO
 
 from sweeptrail.errors import SettingsError, SweeptrailError
-from sweeptrail.outbox.delivery.state import STATE_NAME
-from sweeptrail.outbox.folders import LOCK
-from sweeptrail.sweeps.resume import find_any
+from sweeptrail.outbox.delivery.state import STATE_NAME, run_ids
+from sweeptrail.outbox.sweep_folder import LOCK
+from sweeptrail.results.find import find_any
 from sweeptrail.system.locks import is_locked
 from sweeptrail.system.watchdog import watchdog
 
@@ -69,14 +68,8 @@ def no_events(what: str) -> SettingsError:
 
 def _run_folder(runs_dir: Path, run_id: str) -> Path | None:
     """Return the folder of the nested run that has this id on some tracking server."""
-    for path in sorted(runs_dir.glob(f"*/*/{STATE_NAME}")):
-        try:
-            states = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:  # a power cut has left it empty
-            continue
-        if run_id in [state["run_id"] for state in states.values()]:
-            return path.parent
-    return None
+    folders = (path.parent for path in sorted(runs_dir.glob(f"*/*/{STATE_NAME}")))
+    return next((folder for folder in folders if run_id in run_ids(folder)), None)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from sweeptrail.records import Epoch, RunResult, RunStart
-from sweeptrail.results import table
+from sweeptrail.results import table as results_table
+from sweeptrail.results.leaderboard import Leaderboard, all_runs, final_metrics, in_words
 
 REFRESHES = 2
 """How many times a second the bars are drawn; each time takes 3 ms from a core that could train."""
@@ -190,10 +191,10 @@ class NotebookTable(Lines):
         super().__init__(console, total_runs)
         self._display = display
         self._handle: Any = None
-        self._rows: deque[table.Row] = deque(maxlen=SHOWN_ROWS)
+        self._rows: deque[results_table.Row] = deque(maxlen=SHOWN_ROWS)
 
     def epoch(self, start: RunStart, epoch: Epoch) -> None:
-        self._rows.append(table.row(epoch, start.params))
+        self._rows.append(results_table.row(epoch, start.params))
         data = {"text/html": _html(self._rows), "text/plain": self._epoch_line(start, epoch)}
         if self._handle is None:
             self._handle = self._display(data, raw=True, display_id=True)
@@ -217,7 +218,7 @@ def _of(number: int, total: int | None) -> str:
     return f"{number}/{total}" if total else str(number)
 
 
-def _html(rows: Iterable[table.Row]) -> str:
+def _html(rows: Iterable[results_table.Row]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = "".join(
