@@ -9,11 +9,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
-from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.entries import IDENTITY_TAG
-from sweeptrail.outbox.run_journal import Outbox
+from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
+from tests import written as entries
 from tests.proxy import Proxy
 
 EPOCHS = 3
@@ -53,7 +54,7 @@ def epochs_of(index: int) -> tuple[Epoch, ...]:
 
 
 def open_run(folder: Path, index: int) -> Outbox:
-    sink = Outbox(str(folder), parent=folder.name, tags={"mlflow.user": "ada"})
+    sink = RunJournal(str(folder), parent=folder.name, tags={"mlflow.user": "ada"})
     sink.begin(RunStart(index, f"{index}_lr=0.{index}", {"lr": index / 10}, {"epochs": EPOCHS}, time=1000.0 + index))
     return sink
 

@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 
 from sweeptrail.cli import main
 from sweeptrail.cli.compare import compare
-from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
-from sweeptrail.outbox.description import SETTINGS_TAG, Description
-from sweeptrail.outbox.run_journal import Outbox, append
+from sweeptrail.outbox.run_journal import RunJournal, append
+from sweeptrail.outbox.sweep_folder import SETTINGS_TAG, Description
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
 from sweeptrail.results import table as results_table
 from sweeptrail.results.compare import with_unique_names
@@ -25,6 +25,7 @@ from sweeptrail.sweeps import maintenance
 from sweeptrail.sweeps.settings import Settings, as_text
 from sweeptrail.system.files import write_whole
 from sweeptrail.tracking.client import PAGE
+from tests import written as entries
 from tests.commands import sweep
 from tests.proxy import proxy_before
 from tests.server import Server, mlflow_server
@@ -48,7 +49,7 @@ def ran(index: int, status: Status = "FINISHED") -> RunResult:
 
 
 def write_run(folder: Path, result: RunResult, *, ends: bool = True) -> None:
-    sink = Outbox(str(folder), parent=folder.name, tags={})
+    sink = RunJournal(str(folder), parent=folder.name, tags={})
     start = RunStart(result.index, result.name, result.params, {"optimizer": "adam", "seed": 0}, time=1000.0)
     sink.begin(start)
     for epoch in result.epochs:

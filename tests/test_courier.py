@@ -9,13 +9,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
-from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.delivery.state import STATE_NAME
-from sweeptrail.outbox.run_journal import Outbox
+from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.tracking.client import TrackingServer
+from tests import written as entries
 
 SWEEP = "c0ffee"
 
@@ -34,7 +35,7 @@ def write_parent(folder: Path, **more: dict[str, str]) -> journal.Journal:
 
 
 def write_run(folder: Path, index: int = 1, *, end: bool = True) -> None:
-    sink = Outbox(str(folder), parent=SWEEP, tags={"mlflow.user": "ada"})
+    sink = RunJournal(str(folder), parent=SWEEP, tags={"mlflow.user": "ada"})
     sink.begin(RunStart(index, f"{index}_lr=0.1", {"lr": 0.1}, {"epochs": 2}, time=1001.0))
     epochs = tuple(Epoch(index, step, 0.5 / step, 0.8, 2.0, 2.0 * step, time=1001.0 + step) for step in (1, 2))
     for epoch in epochs:
@@ -68,7 +69,7 @@ class GrowingRun:
         write_parent(tmp_path / "sweep")
         self.courier = Courier(store(tmp_path), tmp_path / "sweep")
         self.server = self.courier.server = Counting(store(tmp_path))
-        self.sink = Outbox(str(tmp_path / "sweep"), parent=SWEEP, tags={})
+        self.sink = RunJournal(str(tmp_path / "sweep"), parent=SWEEP, tags={})
         self.sink.begin(RunStart(1, "1_lr=0.1", {"lr": 0.1}, time=1001.0))
         self.events = tmp_path / "sweep" / "1_lr=0.1" / "events.out.tfevents.1"
 

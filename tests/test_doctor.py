@@ -29,7 +29,7 @@ from sweeptrail.doctor.here import look_at_data, look_at_disk, look_at_records, 
 from sweeptrail.doctor.packages import look_at_packages
 from sweeptrail.doctor.tracking import look_at_tracking
 from sweeptrail.fashion_mnist import data
-from sweeptrail.outbox.description import Description
+from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.tracking.sqlite import make_database
 from tests.commands import environment, start
 from tests.server import READY_TIMEOUT, free_port, mlflow_server, process_group

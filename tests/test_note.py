@@ -7,12 +7,13 @@ import pytest
 from markdown_it import MarkdownIt
 from mlflow import MlflowClient
 
-from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.records import Epoch, RunResult, Status
 from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
 from sweeptrail.results.markdown import note
 from sweeptrail.tracking.ui_links import Where, resolve
+from tests import written as entries
 from tests.small_sweep import write_run
 
 UI_LIMIT = 8000

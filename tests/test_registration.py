@@ -11,12 +11,13 @@ from mlflow.entities.model_registry import ModelVersion
 
 from sweeptrail.errors import DeliveryError, UsageError
 from sweeptrail.fashion_mnist.evaluation.predict import load
-from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.delivery.state import STATE_NAME
 from sweeptrail.outbox.history import read_history
-from sweeptrail.outbox.run_journal import Outbox, append
+from sweeptrail.outbox.run_journal import RunJournal, append
 from sweeptrail.records import Epoch, RunResult, RunStart
+from tests import written as entries
 from tests.exported import NAME, export, images, job, probabilities
 from tests.server import mlflow_server
 
@@ -35,7 +36,7 @@ def write_sweep(folder: Path) -> Path:
         entries.opened(identity, name=folder.name, time=1000, tags={}),
         entries.closed("FINISHED", time=1020),
     )
-    sink = Outbox(str(folder), parent=identity, tags={})
+    sink = RunJournal(str(folder), parent=identity, tags={})
     sink.begin(RunStart(1, NAME, {"lr": 0.1}, time=1001))
     epoch = Epoch(1, 1, 0.5, 0.8, 2.0, 2.0, {"validation_accuracy": 0.8}, time=1002)
     sink.epoch(epoch)

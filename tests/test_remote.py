@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from sweeptrail.fashion_mnist.work import Training
 
 from sweeptrail.engines import Work
 from sweeptrail.engines.ray import worker
 from sweeptrail.engines.ray.worker import Answer, Home, Shared, home_of
-from sweeptrail.fashion_mnist.work import Training
-from sweeptrail.outbox import entries, journal
+from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.run_journal import append
 from sweeptrail.records import Job, RunResult
 from tests import engine_works as works
+from tests import written as entries
 from tests.server import mlflow_server
 
 

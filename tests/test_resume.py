@@ -13,7 +13,7 @@ import pandas
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sweeptrail.outbox.description import Description
+from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.sweeps.resume import find_local, merged, without_defaults
 from sweeptrail.sweeps.settings import Settings, as_text
 from tests.commands import ROOT, SMALL, client, environment, family, mlflow_run, start, sweep

@@ -11,10 +11,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from sweeptrail.errors import DeliveryError, RefusedError
-from sweeptrail.outbox import entries, journal
-from sweeptrail.outbox.delivery.batching import LIMITS, Told, batches
+from sweeptrail.outbox import journal
+from sweeptrail.outbox.delivery.batching import LIMITS, Expected, batches
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.tracking.client_errors import answering
+from tests import written as entries
 from tests.test_courier import SWEEP, Counting, children, run_id, store, write_parent, write_run
 
 
@@ -39,7 +40,7 @@ class Distant(Counting):
             return path.stat().st_size
         return super().upload(run_id, path, to)
 
-    def confirm(self, run_id: str, told: Told) -> None:
+    def confirm(self, run_id: str, told: Expected) -> None:
         super().confirm(run_id, told)
         self.asked.append("confirm")
 

@@ -43,7 +43,7 @@ def arrived(person: Person, experiment: str, folders: Sequence[Path]) -> Arrived
     return Arrived(records, lost, twice + len(by_identity))
 
 
-def _facts(entries: Sequence[journal.Entry]) -> set[tuple[Any, ...]]:
+def _facts(entries: Sequence[Entry]) -> set[tuple[Any, ...]]:
     """Return what a journal says of a run: how it ended, and each measurement."""
     facts: set[tuple[Any, ...]] = {(entry["status"], entry["time"]) for entry in entries if entry["kind"] == "closed"}
     for entry in entries:

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from sweeptrail.fashion_mnist.work import Training
 
 from scripts.benchmarks.arrived import arrived
 from scripts.benchmarks.figures import Bench
 from scripts.benchmarks.processes import CommandError, run, started
 from scripts.benchmarks.team import Person
-from sweeptrail.fashion_mnist.work import Training
-from sweeptrail.outbox.run_journal import Outbox
+from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.sweeps import run as sweep
 
@@ -104,7 +104,7 @@ class OnlyTracked(Training):
     """Leaves what a run leaves that was trained, without training anything."""
 
     def __call__(self, job: Job) -> RunResult:
-        outbox = Outbox(str(Path(job.folder).parent), parent=job.parent, tags=job.tags)
+        outbox = RunJournal(str(Path(job.folder).parent), parent=job.parent, tags=job.tags)
         outbox.begin(RunStart(job.index, job.name, job.params, {"epochs": EPOCHS}, EPOCHS, time=time.time()))
         Path(job.folder, "events.out.tfevents.1").write_bytes(random.randbytes(EVENTS))
         epochs = tuple(self._epoch(job, number, outbox) for number in range(1, EPOCHS + 1))

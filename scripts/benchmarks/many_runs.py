@@ -17,7 +17,7 @@ from sweeptrail.engines.processes.engine import Processes
 from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.fashion_mnist import work
 from sweeptrail.outbox import journal
-from sweeptrail.outbox.run_journal import Outbox
+from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.results import table
 from sweeptrail.search.space import make_run
@@ -65,7 +65,7 @@ class OnlyTracked(work.Training):
     """Writes the journal of a run of one epoch, without training anything."""
 
     def __call__(self, job: Job) -> RunResult:
-        outbox = Outbox(str(Path(job.folder).parent), parent=job.parent, tags=job.tags)
+        outbox = RunJournal(str(Path(job.folder).parent), parent=job.parent, tags=job.tags)
         outbox.begin(RunStart(job.index, job.name, job.params, epochs=1, time=time.time()))
         epoch = Epoch(job.index, 1, loss=0, accuracy=0, epoch_duration=0, run_duration=0, time=time.time())
         outbox.epoch(epoch)
