@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,25 @@ import numpy as np
 from sweeptrail.engines import Work
 from sweeptrail.errors import Cancelled
 from sweeptrail.fashion_mnist.data import FashionMnist
+from sweeptrail.fashion_mnist.settings import RunSettings
 from sweeptrail.records import Job, RunResult
-from sweeptrail.search.space import make_run
-from sweeptrail.sweeps.settings import RunSettings
 from sweeptrail.system.shared_arrays import Array, share
 
 
 def jobs(count: int, folder: Path = Path(), **settings: Any) -> list[Job]:
+    chosen = RunSettings(**settings)
+    fixed = {name: value for name, value in asdict(chosen).items() if name != "lr"}
     return [
-        Job(index, f"run {index}", make_run(["lr"], [index / 10]), RunSettings(**settings), str(folder))
+        Job(
+            index,
+            f"run {index}",
+            {"lr": index / 10},
+            fixed,
+            str(folder),
+            epochs=chosen.epochs,
+            threads=chosen.threads,
+            cost=chosen.cost,
+        )
         for index in range(1, count + 1)
     ]
 
@@ -45,10 +55,10 @@ def training_jobs(count: int, folder: Path) -> list[Job]:
     return [
         replace(
             job,
-            settings=replace(job.settings, seed=job.index),
+            settings={**job.settings, "seed": job.index},
             folder=str(folder / job.name),
             parent="c0ffee",
-            tags={"sweeptrail.key": str(job.index)},
+            key=str(job.index),
             sinks=("checkpoint", "outbox"),
         )
         for job in runs

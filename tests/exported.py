@@ -1,17 +1,21 @@
 """A network of known weights, exported as the champion of a sweep is."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sweeptrail.fashion_mnist.model import Export
 from sweeptrail.fashion_mnist.networks import create
-from sweeptrail.outbox.journal import Entry
+from sweeptrail.fashion_mnist.settings import RunSettings
+from sweeptrail.fashion_mnist.task import TASK
+from sweeptrail.outbox import journal
+from sweeptrail.outbox.entries import Entry, Version
+from sweeptrail.outbox.run_journal import add_model
 from sweeptrail.records import Job
-from sweeptrail.search.space import Run, RunBuilder
-from sweeptrail.sweeps.settings import RunSettings
-from sweeptrail.training import export as model
+from sweeptrail.training.export import FOLDER
 
 NAME = "1_lr=0.01"
 
@@ -28,23 +32,31 @@ def job(folder: Path, network: str = "Network") -> Job:
     run_folder.mkdir(parents=True, exist_ok=True)
     state = {"network": create(network).state_dict(), "epochs": [{"time": 1000.5}]}
     torch.save(state, run_folder / "checkpoint.pt")
-    run: Run = RunBuilder.get_runs({"lr": [0.01]})[0]
     tags = {"sweeptrail.key": "k1", "sweeptrail.data_digest": "d1"}
-    return Job(1, NAME, run, RunSettings(network=network), str(run_folder), parent="c0ffee", tags=tags)
+    settings = asdict(RunSettings(network=network))
+    return Job(1, NAME, {"lr": settings.pop("lr")}, settings, str(run_folder), "k1", parent="c0ffee", tags=tags)
 
 
 def export(given: Job) -> list[Entry]:
-    """Export the job's network and return what its journal must say."""
-    model.Export(images(2))(given)
-    return [
-        *model.artifacts(Path(given.folder)),
-        model.version(given, "fashion-mnist", "monday", "validation_accuracy", 0.9),
-    ]
+    """Export the job's network and return what its journal says of that."""
+    Export(images(2))(given)
+    folder = Path(given.folder)
+    version = Version(
+        name="fashion-mnist",
+        metric="validation_accuracy",
+        value=0.9,
+        data=TASK.chosen_on(given, "validation_accuracy"),
+        parent=given.parent,
+        tags={"sweeptrail.sweep": "monday", "sweeptrail.run": NAME, "sweeptrail.key": given.key},
+    )
+    known = len(journal.read(folder / journal.FILE_NAME))
+    add_model(folder, FOLDER, version)
+    return [entry for entry, _ in journal.read(folder / journal.FILE_NAME)][known:]
 
 
 def probabilities(given: Job, pictures: NDArray[np.uint8]) -> torch.Tensor:
     """Return what the network of the checkpoint, not the exported one, says of N x 28 x 28."""
-    network = create(given.settings.network)
+    network = create(given.settings["network"])
     network.load_state_dict(torch.load(Path(given.folder, "checkpoint.pt"), weights_only=True)["network"])
     with torch.no_grad():
         return network.eval()(torch.from_numpy(pictures / np.float32(255)).unsqueeze(1)).softmax(1)  # type: ignore[no-any-return]  # calling a module has no type

@@ -11,9 +11,9 @@ from mlflow.entities import Run
 from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
-from sweeptrail.outbox.entries import IDENTITY_TAG
 from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
+from sweeptrail.tracking import tags
 from tests import written as entries
 from tests.proxy import Proxy
 
@@ -31,7 +31,7 @@ def open_parent(folder: Path, **where: dict[str, str]) -> journal.Journal:
             time=1000.5,
             tags={"mlflow.user": "ada"},
             experiment={"name": folder.name},
-            adopt=where.get("adopt"),
+            adopt=where.get("adopt", {}),
         )
     )
     written.append(entries.params({"lr": "0.1,0.2", "epochs": EPOCHS}))
@@ -53,13 +53,13 @@ def epochs_of(index: int) -> tuple[Epoch, ...]:
     )
 
 
-def open_run(folder: Path, index: int) -> Outbox:
+def open_run(folder: Path, index: int) -> RunJournal:
     sink = RunJournal(str(folder), parent=folder.name, tags={"mlflow.user": "ada"})
     sink.begin(RunStart(index, f"{index}_lr=0.{index}", {"lr": index / 10}, {"epochs": EPOCHS}, time=1000.0 + index))
     return sink
 
 
-def close_run(folder: Path, index: int, sink: Outbox) -> None:
+def close_run(folder: Path, index: int, sink: RunJournal) -> None:
     name = f"{index}_lr=0.{index}"
     # TensorBoard's sink, which is told first, has left its file by then.
     (folder / name / "events.out.tfevents.1").write_bytes(random.Random(index).randbytes(100_000))
@@ -96,7 +96,7 @@ def runs_of(uri: str, experiment: str) -> list[Run]:
 def assert_arrived(uri: str, artifacts: Path, folder: Path) -> None:
     """Assert that the store holds the small sweep: every record once, every file whole."""
     found = runs_of(uri, folder.name)
-    runs = {run.data.tags[IDENTITY_TAG]: run for run in found}
+    runs = {run.data.tags[tags.IDENTITY]: run for run in found}
     assert len(found) == len(runs), "a run is there twice"
     assert runs.keys() == {folder.name, *(f"{folder.name}/{index}" for index in STATUSES)}
     parent = runs[folder.name]

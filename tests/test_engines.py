@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from sweeptrail.engines import Engine, Work
+from sweeptrail.engines.carry_out import results as results_of
 from sweeptrail.engines.processes.engine import Processes
 from sweeptrail.engines.processes.forkserver import ForkServer
-from sweeptrail.engines.ray.engine import Ray, connect, import_ray
+from sweeptrail.engines.ray.engine import Ray, RayOptions, connect, import_ray
 from sweeptrail.engines.serial import Serial
 from sweeptrail.records import Job, RunResult
 from tests import engine_works as works
@@ -32,8 +33,8 @@ class Candidate:
 
 ENGINES = {
     "serial": Candidate(Serial, isolates=False),
-    "processes": Candidate(lambda: Processes(workers=2, server=ForkServer(()))),
-    "ray": Candidate(lambda: Ray(workers=2), sees_how_workers_die=False),
+    "processes": Candidate(lambda: Processes(2, 1, ForkServer(()))),
+    "ray": Candidate(lambda: Ray(RayOptions(workers=2)), sees_how_workers_die=False),
 }
 
 every_engine = pytest.mark.parametrize("name", ENGINES)
@@ -59,13 +60,13 @@ def end_shared_cluster() -> None:
 
 def run(name: str, work: Work, jobs: Sequence[Job]) -> list[RunResult]:
     """Return the results in the order of the jobs."""
-    return sorted(engine(name).run(work, jobs), key=lambda result: result.index)
+    return sorted(results_of(engine(name), work, jobs), key=lambda result: result.index)
 
 
 def drive(name: str, folder: str) -> None:
     """Carry out two runs that hang, as the driver of a process of its own."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts with &
-    for _ in ENGINES[name].make().run(works.hang_after_the_first, works.jobs(3, Path(folder))):
+    for _ in results_of(ENGINES[name].make(), works.hang_after_the_first, works.jobs(3, Path(folder))):
         pass
 
 
@@ -175,7 +176,7 @@ def test_a_run_whose_workers_die_each_time_fails_alone_and_says_how(name: str, w
 @every_isolating_engine
 def test_a_worker_killed_in_the_middle_of_24_runs_costs_none_of_them(name: str) -> None:
     results = []
-    for result in engine(name).run(works.tell_the_process, works.jobs(24)):
+    for result in results_of(engine(name), works.tell_the_process, works.jobs(24)):
         results.append(result)
         if len(results) == 6:
             os.kill(int(result.metrics["worker"]), signal.SIGKILL)
@@ -202,10 +203,67 @@ def test_a_job_that_cannot_be_sent_is_a_failed_run(name: str, tag: object) -> No
 
 
 @every_engine
+def test_a_job_may_be_submitted_when_others_have_ended(name: str) -> None:
+    first, second, third = works.jobs(3)
+    with engine(name).open(works.square) as crew:
+        assert crew.has_room
+        crew.submit(first)
+        assert (len(crew), crew.next_result().index, len(crew)) == (1, 1, 0)
+        assert crew.has_room
+        crew.submit(second)
+        crew.submit(third)
+        assert {crew.next_result().index, crew.next_result().index} == {2, 3}
+
+
+@every_engine
+def test_the_next_job_is_handed_out_before_a_result_is_shown(name: str) -> None:
+    asked: list[int] = []
+
+    def jobs() -> Iterator[Job]:
+        for job in works.jobs(6):
+            asked.append(job.index)
+            yield job
+
+    shown = 0
+    for _ in results_of(engine(name), works.square, jobs()):
+        shown += 1
+        assert len(asked) == 6 or len(asked) > shown
+    assert shown == 6
+
+
+@every_engine
+def test_no_more_jobs_are_asked_for_than_there_is_room_for(name: str) -> None:
+    with engine(name).open(works.square) as crew:
+        for job in works.jobs(10):
+            if not crew.has_room:
+                break
+            crew.submit(job)
+        assert 1 <= len(crew) <= 2
+        while crew:
+            crew.next_result()
+
+
+@every_engine
+def test_without_a_job_nothing_is_started(name: str) -> None:
+    before = children()
+    assert list(results_of(cold_engine(name), works.square, [])) == []
+    assert children() == before
+
+
+@every_engine
+def test_an_engine_can_be_opened_again(name: str) -> None:
+    again = engine(name)
+    for _ in range(2):
+        with again.open(works.square) as crew:
+            crew.submit(works.jobs(1)[0])
+            assert crew.next_result().status == "FINISHED"
+
+
+@every_engine
 def test_closing_the_results_ends_every_process(name: str, tmp_path: Path) -> None:
     engine = cold_engine(name)
     before = children()
-    results = engine.run(works.hang_after_the_first, works.jobs(6, tmp_path))
+    results = results_of(engine, works.hang_after_the_first, works.jobs(6, tmp_path))
     assert next(results).index == 1
     start = time.monotonic()
     results.close()

@@ -1,19 +1,21 @@
 """The journal on disk."""
 
+import json
 import resource
+import zlib
 from pathlib import Path
 
 import pytest
 
 from sweeptrail.errors import JournalError
-from sweeptrail.outbox.journal import Journal, encode, read
+from sweeptrail.outbox.entries import VERSION, Closed, Entry, EpochMetrics, FinalMetrics, Note, Opened, Params, Unknown
+from sweeptrail.outbox.journal import Journal, append, encode, read
 
-ENTRIES: list[dict[str, object]] = [
-    {"kind": "metrics", "values": {"loss": 0.1 * number}, "text": "ä\n\u2028"} for number in range(5)
-]
+ENTRIES: list[Entry] = [Params({"number": str(number), "text": "ä\n\u2028"}) for number in range(5)]
+NEW = Note("new")
 
 
-def write(path: Path, entries: list[dict[str, object]]) -> None:
+def write(path: Path, entries: list[Entry]) -> None:
     journal = Journal(path)
     for entry in entries:
         journal.append(entry)
@@ -49,8 +51,8 @@ def test_a_journal_cut_at_any_byte_keeps_every_whole_record_and_takes_new_ones(t
         path.write_bytes(whole[:cut])
         survivors = ENTRIES[: sum(end <= cut for end in ends)]
         assert [entry for entry, _ in read(path)] == survivors
-        write(path, [{"kind": "new"}])
-        assert [entry for entry, _ in read(path)] == [*survivors, {"kind": "new"}]
+        write(path, [NEW])
+        assert [entry for entry, _ in read(path)] == [*survivors, NEW]
 
 
 def test_a_damaged_record_costs_itself_alone(tmp_path: Path) -> None:
@@ -91,3 +93,30 @@ def test_a_disk_that_fills_up_leaves_only_whole_records(tmp_path: Path) -> None:
     journal.append(ENTRIES[2])
     journal.close()
     assert [entry for entry, _ in read(tmp_path / "journal")] == [ENTRIES[0], ENTRIES[2]]
+
+
+def test_a_journal_of_version_1_tells_epochs_from_what_was_measured_once(tmp_path: Path) -> None:
+    records = [
+        {"kind": "opened", "identity": "c0ffee/1", "name": "1_lr=0.1", "time": 1000, "tags": {}, "parent": "c0ffee"},
+        {"kind": "metrics", "values": {"loss": 0.5, "accuracy": 0.8}, "step": 1, "time": 2000},
+        {"kind": "metrics", "values": {"test_accuracy": 0.9}, "step": 1, "time": 3000},
+        {"kind": "closed", "status": "FINISHED", "time": 3000},
+    ]
+    path = tmp_path / "journal"
+    texts = [json.dumps(record).encode() for record in records]
+    path.write_bytes(b"".join(b"%08x %s\n" % (zlib.crc32(text), text) for text in texts))
+    assert [entry for entry, _ in read(path)] == [
+        Opened("c0ffee/1", "1_lr=0.1", 1000, {}, "c0ffee", version=1),
+        EpochMetrics({"loss": 0.5, "accuracy": 0.8}, 1, 2000),
+        FinalMetrics({"test_accuracy": 0.9}, 1, 3000),
+        Closed("FINISHED", 3000),
+    ]
+
+
+def test_a_record_that_a_later_version_wrote_is_known_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    append(path, Opened("c0ffee", "sweep", 1000, version=VERSION))
+    text = b'{"kind":"from the future","values":1}'
+    with path.open("ab") as file:
+        file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+    assert [entry for entry, _ in read(path)][1] == Unknown("from the future")

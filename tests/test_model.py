@@ -19,6 +19,7 @@ import yaml
 
 from sweeptrail.errors import SweeptrailError, UsageError
 from sweeptrail.fashion_mnist.data import CLASS_NAMES
+from sweeptrail.outbox.entries import Artifact, Version
 from sweeptrail.records import Job
 from sweeptrail.training import pt2
 from sweeptrail.training.export import DATA
@@ -126,14 +127,14 @@ def test_the_same_checkpoint_gives_the_same_files(exported: Job, tmp_path: Path)
 def test_the_journal_is_told_of_every_file_and_then_of_the_version(exported: Job) -> None:
     *artifacts, version = export(exported)
     folder = Path(exported.folder)
-    assert {entry["path"] for entry in artifacts} == {f"model/{name}" for name in digests(folder / "model")}
-    assert all(entry["kind"] == "artifact" and entry["to"] == str(Path(entry["path"]).parent) for entry in artifacts)
-    assert (version["kind"], version["name"], version["metric"], version["value"]) == (
-        *("version", "fashion-mnist"),
-        *("validation_accuracy", 0.9),
-    )
-    assert (version["data"], version["parent"]) == ("d1, 5000 held out", "c0ffee")
-    assert version["tags"] == {"sweeptrail.sweep": "monday", "sweeptrail.run": NAME, "sweeptrail.key": "k1"}
+    assert {entry.path for entry in artifacts if isinstance(entry, Artifact)} == {
+        f"model/{name}" for name in digests(folder / "model")
+    }
+    assert all(isinstance(entry, Artifact) and entry.to == str(Path(entry.path).parent) for entry in artifacts)
+    assert isinstance(version, Version)
+    assert (version.name, version.metric, version.value) == ("fashion-mnist", "validation_accuracy", 0.9)
+    assert (version.data, version.parent) == ("d1, 5000 held out", "c0ffee")
+    assert version.tags == {"sweeptrail.sweep": "monday", "sweeptrail.run": NAME, "sweeptrail.key": "k1"}
 
 
 def test_a_network_of_ones_own_is_exported_as_it_is_evaluated(

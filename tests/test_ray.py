@@ -13,14 +13,15 @@ import numpy as np
 import psutil
 import pytest
 
+from sweeptrail.engines.carry_out import results as results_of
 from sweeptrail.engines.ray import worker
-from sweeptrail.engines.ray.engine import Ray
+from sweeptrail.engines.ray.engine import Ray, RayOptions
 from sweeptrail.engines.serial import Serial
 from sweeptrail.errors import SweeptrailError, UsageError
-from sweeptrail.fashion_mnist.work import Training
 from sweeptrail.outbox import journal
 from sweeptrail.records import Job, RunResult
 from sweeptrail.system.shared_arrays import share
+from sweeptrail.training.work import Training
 from tests import engine_works as works
 from tests.test_engines import end_shared_cluster, engine
 
@@ -58,22 +59,22 @@ def test_a_node_that_dies_in_the_middle_of_a_sweep_costs_no_run_and_changes_no_n
     tmp_path: Path, cluster: Any
 ) -> None:
     end_shared_cluster()
-    work = works.HangOnANode(Training(works.small_data()), str(tmp_path))
+    work = works.HangOnANode(Training("fashion-mnist", works.small_data()), str(tmp_path))
     doomed = cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
     (tmp_path / "doomed").write_text(doomed.node_id)
     results = []
-    for result in Ray(address=cluster.address).run(work, works.training_jobs(12, tmp_path / "ray")):
+    for result in results_of(Ray(RayOptions(address=cluster.address)), work, works.training_jobs(12, tmp_path / "ray")):
         results.append(result)
         if (tmp_path / "hangs").exists() and doomed in cluster.list_all_nodes():
             cluster.remove_node(doomed, allow_graceful=False)
     assert (tmp_path / "hangs").exists()
     assert numbers_of(results) == numbers_of(
-        list(Serial().run(work.work, works.training_jobs(12, tmp_path / "serial")))
+        list(results_of(Serial(), work.work, works.training_jobs(12, tmp_path / "serial")))
     )
     for job in works.training_jobs(12, tmp_path / "ray"):
-        kinds = [entry["kind"] for entry, _ in journal.read(Path(job.folder) / journal.FILE_NAME)]
+        kinds = [entry.kind for entry, _ in journal.read(Path(job.folder) / journal.FILE_NAME)]
         assert kinds.count("closed") == 1
-        assert kinds.count("metrics") == 3  # two epochs and the test
+        assert (kinds.count("epoch"), kinds.count("final")) == (2, 1)
 
 
 def test_a_cluster_gets_our_code_and_the_needs_of_a_run_and_no_secret_in_writing(
@@ -89,12 +90,19 @@ def test_a_cluster_gets_our_code_and_the_needs_of_a_run_and_no_secret_in_writing
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open-sesame")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_network.py").write_text("NAME = 'mine'\n")
-    jobs = works.jobs(2, network="my_network:Network", threads=2)
+    jobs = works.jobs(2, threads=2)
     tracked = [replace(job, folder=str(tmp_path / "sweep" / job.name), sinks=("outbox",)) for job in jobs]
     (tmp_path / "sweep").mkdir()
     end_shared_cluster()
-    engine = Ray(gpus_per_run=0.5, address=cluster.address, tracking_uri="http://ada:open-sesame@127.0.0.1:9")
-    results = list(engine.run(tell_the_surroundings, tracked))
+    options = RayOptions(
+        threads=2,
+        gpus_per_run=0.5,
+        address=cluster.address,
+        modules=("my_network",),
+        tracking_uri="http://ada:open-sesame@127.0.0.1:9",
+        sweep_folder=tmp_path / "sweep",
+    )
+    results = list(results_of(Ray(options), tell_the_surroundings, tracked))
     session = Path(cluster.head_node.get_session_dir_path())
     told = [path for path in session.rglob("*") if path.is_file() and b"open-sesame" in path.read_bytes()]
     assert [result.error for result in results] == [None, None]
@@ -124,36 +132,36 @@ def test_a_local_cluster_is_reached_from_nowhere_else_and_leaves_signals_alone()
 
 def test_a_worker_is_used_again_and_maps_the_data_without_a_copy() -> None:
     work = works.TellTheObject(share(np.zeros((1000, 28, 28), np.uint8)))
-    results = list(engine("ray").run(work, works.jobs(12)))
+    results = list(results_of(engine("ray"), work, works.jobs(12)))
     assert len({(result.metrics["worker"], result.metrics["object"]) for result in results}) <= 2
     assert {result.metrics["writeable"] for result in results} == {False}
 
 
 def test_work_that_a_worker_cannot_load_ends_the_sweep_and_says_why() -> None:
     with pytest.raises(SweeptrailError, match="invalid literal for int"):
-        list(engine("ray").run(works.UnreadableWork(), works.jobs(2)))
+        list(results_of(engine("ray"), works.UnreadableWork(), works.jobs(2)))
 
 
 def test_work_that_cannot_be_sent_is_refused() -> None:
     lock = threading.Lock()
     with pytest.raises(SweeptrailError, match="cannot be sent to another process"):
-        list(engine("ray").run(lambda job: works.finished(job, locked=lock.locked()), works.jobs(2)))
+        list(results_of(engine("ray"), lambda job: works.finished(job, locked=lock.locked()), works.jobs(2)))
 
 
 def test_more_gpus_than_there_are_is_refused() -> None:
     end_shared_cluster()
     with pytest.raises(UsageError, match=r"expected at most the \d+ GPUs of this machine, got 1000"):
-        list(Ray(gpus_per_run=1000).run(works.square, works.jobs(1)))
+        list(results_of(Ray(RayOptions(gpus_per_run=1000)), works.square, works.jobs(1)))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nonsense"])
 def test_a_cluster_that_does_not_answer_is_said_at_once(address: str) -> None:
     end_shared_cluster()
     with pytest.raises(UsageError, match=f"no cluster answers at '{address}'.*write RAY_ADDRESS=HOST:6379"):
-        list(Ray(address=address).run(works.square, works.jobs(1)))
+        list(results_of(Ray(RayOptions(address=address)), works.square, works.jobs(1)))
 
 
 def test_where_ray_is_missing_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SweeptrailError, match=r"write pip install 'sweeptrail\[ray\]'"):
-        list(Ray().run(works.square, works.jobs(1)))
+        list(results_of(Ray(RayOptions()), works.square, works.jobs(1)))

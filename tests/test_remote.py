@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from sweeptrail.fashion_mnist.work import Training
 
 from sweeptrail.engines import Work
 from sweeptrail.engines.ray import worker
 from sweeptrail.engines.ray.worker import Answer, Home, Shared, home_of
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
-from sweeptrail.outbox.run_journal import append
+from sweeptrail.outbox.journal import append
 from sweeptrail.records import Job, RunResult
+from sweeptrail.training.work import Training
 from tests import engine_works as works
 from tests import written as entries
 from tests.server import mlflow_server
@@ -34,7 +34,7 @@ def elsewhere(tmp_path: Path, uri: str, **environment: str) -> Iterator[tuple[Ho
 
 
 def carried_out(home: Home, job: Job, files: worker.Files | None = None, work: Work | None = None) -> Answer:
-    shared = Shared(work or Training(works.small_data()), home)
+    shared = Shared(work or Training("fashion-mnist", works.small_data()), home)
     answer: Answer = pickle.loads(worker.answer(home.token, shared, pickle.dumps((job, files or {}))))
     return answer
 
@@ -78,7 +78,7 @@ def test_a_run_that_had_begun_goes_on_elsewhere_after_its_last_epoch(
 ) -> None:
     monkeypatch.setattr(worker, "DELIVERY_TIMEOUT", 0.1)
     with elsewhere(tmp_path, "http://127.0.0.1:9") as (home, job):
-        first = carried_out(home, replace(job, settings=replace(job.settings, epochs=1)))
+        first = carried_out(home, replace(job, settings={**job.settings, "epochs": 1}))
         second = carried_out(home, job, first.files)
         assert isinstance(first.result, RunResult)
         assert isinstance(second.result, RunResult)

@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
+from sweeptrail.engines.carry_out import results
 from sweeptrail.engines.processes.engine import Processes
 from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.errors import SweeptrailError
@@ -51,9 +52,9 @@ def test_an_array_that_is_not_shared_can_be_packed_too() -> None:
 def test_workers_read_the_same_memory_and_cannot_disturb_each_other() -> None:
     shared = share(np.ones(32 << 20, np.uint8))
     assert shared.sum() == 32 << 20  # this process has mapped all of it from here on
-    results = list(Processes(workers=2, server=ForkServer(())).run(works.ReadAll(shared), works.jobs(2)))
-    assert [result.error for result in results] == [None, None]
-    for result in results:
+    found = list(results(Processes(2, 1, ForkServer(())), works.ReadAll(shared), works.jobs(2)))
+    assert [result.error for result in found] == [None, None]
+    for result in found:
         assert result.metrics["total"] == 32 << 20
         assert result.metrics["Rss"] >= 32 << 10
         assert result.metrics["Pss"] <= result.metrics["Rss"] * 0.51

@@ -9,7 +9,8 @@ import requests
 
 from scripts.benchmarks.team import Person
 from sweeptrail.outbox import journal
-from sweeptrail.outbox.entries import IDENTITY_TAG
+from sweeptrail.outbox.entries import Closed, Entry, Metrics, Opened
+from sweeptrail.tracking import tags
 
 PAGE = 1000
 """How many runs to ask for at once."""
@@ -29,13 +30,13 @@ def arrived(person: Person, experiment: str, folders: Sequence[Path]) -> Arrived
         runs = _runs(person, session, experiment)
         journals = [path for folder in folders for path in folder.glob(f"runs/**/{journal.FILE_NAME}")]
         records = lost = 0
-        identities = Counter(_tags(run)[IDENTITY_TAG] for run in runs)
-        by_identity = {_tags(run)[IDENTITY_TAG]: run for run in runs}
+        identities = Counter(_tags(run)[tags.IDENTITY] for run in runs)
+        by_identity = {_tags(run)[tags.IDENTITY]: run for run in runs}
         twice = identities.total() - len(identities)
         for path in journals:
             entries = [entry for entry, _ in journal.read(path)]
             records += len(entries)
-            run = by_identity.pop(next(entry["identity"] for entry in entries if entry["kind"] == "opened"), None)
+            run = by_identity.pop(next(entry.identity for entry in entries if isinstance(entry, Opened)), None)
             ours = Counter(_facts(entries))
             theirs = Counter(_facts_there(person, session, run)) if run else Counter()
             lost += (ours - theirs).total() + (run is None)
@@ -45,10 +46,10 @@ def arrived(person: Person, experiment: str, folders: Sequence[Path]) -> Arrived
 
 def _facts(entries: Sequence[Entry]) -> set[tuple[Any, ...]]:
     """Return what a journal says of a run: how it ended, and each measurement."""
-    facts: set[tuple[Any, ...]] = {(entry["status"], entry["time"]) for entry in entries if entry["kind"] == "closed"}
+    facts: set[tuple[Any, ...]] = {(entry.status, entry.time) for entry in entries if isinstance(entry, Closed)}
     for entry in entries:
-        if entry["kind"] == "metrics":
-            facts.update((name, value, entry["time"], entry["step"]) for name, value in entry["values"].items())
+        if isinstance(entry, Metrics):
+            facts.update((name, value, entry.time, entry.step) for name, value in entry.values.items())
     return facts
 
 

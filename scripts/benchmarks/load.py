@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from sweeptrail.fashion_mnist.work import Training
 
 from scripts.benchmarks.arrived import arrived
 from scripts.benchmarks.figures import Bench
@@ -26,6 +25,7 @@ from scripts.benchmarks.team import Person
 from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.sweeps import run as sweep
+from sweeptrail.training.work import Training
 
 EXPERIMENT = "load"
 EPOCHS = 3
@@ -113,7 +113,7 @@ class OnlyTracked(Training):
         outbox.end(result)
         return result
 
-    def _epoch(self, job: Job, number: int, outbox: Outbox) -> Epoch:
+    def _epoch(self, job: Job, number: int, outbox: RunJournal) -> Epoch:
         validation = {"validation_loss": random.random(), "validation_accuracy": random.random()}
         measured = (random.random(), random.random(), 1.0, float(number))
         epoch = Epoch(job.index, number, *measured, validation, time=time.time())

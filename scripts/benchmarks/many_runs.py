@@ -15,13 +15,10 @@ import psutil
 
 from sweeptrail.engines.processes.engine import Processes
 from sweeptrail.engines.processes.forkserver import ForkServer
-from sweeptrail.fashion_mnist import work
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.results import table
-from sweeptrail.search.space import make_run
-from sweeptrail.sweeps.settings import RunSettings
 
 INTERVAL = 0.02
 """Seconds between two looks at the memory of this process."""
@@ -57,11 +54,12 @@ def nothing(job: Job) -> RunResult:
 
 def engine_alone(count: int) -> list[float]:
     """Carry out runs that do nothing; return when each ended."""
-    jobs = [Job(index, f"run {index}", make_run(["lr"], [index]), RunSettings(), "") for index in range(1, count + 1)]
-    return [result.time for result in list(Processes(server=ForkServer((__name__,))).run(nothing, jobs))]
+    jobs = [Job(index, f"run {index}", {"lr": index}, {}, "") for index in range(1, count + 1)]
+    engine = Processes(auto_workers(1), 1, ForkServer((__name__,)))
+    return [result.time for result in list(results(engine, nothing, jobs))]
 
 
-class OnlyTracked(work.Training):
+class OnlyTracked(Training):
     """Writes the journal of a run of one epoch, without training anything."""
 
     def __call__(self, job: Job) -> RunResult:
@@ -76,7 +74,7 @@ class OnlyTracked(work.Training):
 
 def whole_sweep(count: int, data_dir: str) -> list[float]:
     """Carry out a tracked sweep as the command line does, but for training and TensorBoard; return when runs ended."""
-    work.Training = OnlyTracked  # type: ignore[misc]  # replaced for the measurement
+    run.Training = OnlyTracked  # type: ignore[attr-defined]  # replaced for the measurement
     from sweeptrail import cli
 
     one_combination = ["--lr", "0.01", "--batch-size", "100", "--shuffle", "true"]
@@ -101,7 +99,7 @@ def whole_sweep(count: int, data_dir: str) -> list[float]:
             raise
     journals = list(Path().glob("runs/*/*/outbox.jsonl"))
     assert len(journals) == count
-    return [entry["time"] / 1000 for path in journals for entry, _ in journal.read(path) if entry["kind"] == "closed"]
+    return [entry.time / 1000 for path in journals for entry, _ in journal.read(path) if isinstance(entry, Closed)]
 
 
 def write_table(count: int) -> float:

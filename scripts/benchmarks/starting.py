@@ -8,6 +8,7 @@ from scripts.benchmarks.figures import Bench, Line
 from scripts.benchmarks.processes import run, scratch
 from scripts.benchmarks.rounds import Comparison, Measured, in_turns, line, seconds_line
 from sweeptrail.outbox import journal
+from sweeptrail.outbox.entries import EpochMetrics
 
 ROWS = {
     "startup": "process start to first training step ÷ bare import torch",
@@ -27,8 +28,8 @@ def first_step(bench: Bench) -> Measured:
 def _first_step(path: Path) -> float:
     """Return when the first epoch of a run began: just before its first step, with all sinks open."""
     entries = [entry for entry, _ in journal.read(path)]
-    first = next(entry for entry in entries if entry["kind"] == "metrics" and "epoch_duration" in entry["values"])
-    return float(first["time"] / 1000 - first["values"]["epoch_duration"])
+    first = next(entry for entry in entries if isinstance(entry, EpochMetrics))
+    return first.time / 1000 - first.values["epoch_duration"]
 
 
 def import_torch(bench: Bench) -> Measured:
