@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sweeptrail.cli import main
-from sweeptrail.sweeps.settings import PARSERS
+from sweeptrail.sweeps.settings import parameters_of
+from sweeptrail.training.task import DEFAULT_TASK, find_task
 
 BROKEN_NETWORK = """
 from torch import nn
@@ -114,7 +115,7 @@ def test_every_command_has_help_with_an_example() -> None:
 
 def test_every_setting_is_an_option() -> None:
     text = CliRunner().invoke(main, ["sweep", "--help"]).output
-    for name in PARSERS:
+    for name in [each.name for each in parameters_of(find_task(DEFAULT_TASK))]:
         assert f"--{name.replace('_', '-')} " in text
 
 

@@ -13,8 +13,9 @@ from sweeptrail.cli import main
 from sweeptrail.cli.compare import compare
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
-from sweeptrail.outbox.run_journal import RunJournal, append
-from sweeptrail.outbox.sweep_folder import SETTINGS_TAG, Description
+from sweeptrail.outbox.journal import append
+from sweeptrail.outbox.run_journal import RunJournal
+from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
 from sweeptrail.results import table as results_table
 from sweeptrail.results.compare import with_unique_names
@@ -22,9 +23,10 @@ from sweeptrail.results.leaderboard import RankedRun, make_leaderboard, table_ro
 from sweeptrail.results.runs_on_disk import RUNS, as_json, runs_in
 from sweeptrail.results.runs_on_server import gather
 from sweeptrail.sweeps import maintenance
-from sweeptrail.sweeps.settings import Settings, as_text
+from sweeptrail.sweeps.settings import parse
 from sweeptrail.system.files import write_whole
 from sweeptrail.tracking.client import PAGE
+from sweeptrail.training.task import DEFAULT_TASK, find_task
 from tests import written as entries
 from tests.commands import sweep
 from tests.proxy import proxy_before
@@ -33,7 +35,7 @@ from tests.server import Server, mlflow_server
 STATUSES: list[Status] = ["FINISHED", "FINISHED", "FAILED", "KILLED"]
 """How the runs of the sweep end; it has one more, which is still open."""
 
-SETTINGS = as_text(replace(Settings(), lr=(0.1, 0.2, 0.3, 0.4, 0.5), batch_size=(100,), shuffle=(True,)))
+SETTINGS = parse({"lr": "0.1,0.2,0.3,0.4,0.5", "batch_size": "100", "shuffle": "true"}, find_task(DEFAULT_TASK)).texts
 
 
 def ran(index: int, status: Status = "FINISHED") -> RunResult:
@@ -66,7 +68,7 @@ def write_sweep(folder: Path, uri: str, *, settings: dict[str, str] = SETTINGS, 
     tags = {"sweeptrail.folder": str(folder)}
     parent.append(entries.opened(folder.name, name=folder.name, time=1000.0, tags=tags))
     if settings:
-        parent.append(entries.tags({SETTINGS_TAG: json.dumps(settings)}))
+        parent.append(entries.tags({names.SETTINGS: json.dumps(settings)}))
     ended = [ran(index, status) for index, status in enumerate(STATUSES, start=1)]
     for result in ended:
         write_run(folder, result)

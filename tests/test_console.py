@@ -8,7 +8,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from rich.console import Console as RichConsole
 
-from sweeptrail.records import Epoch, RunResult, RunStart
+from sweeptrail.records import Epoch, Goal, RunResult, RunStart
+from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
 from sweeptrail.training.sinks.console import REFRESHES, SHOWN_ROWS, Console, summary
 
 LONG_NAME = "3_lr=0.01,batch_size=100,shuffle=True"
@@ -46,9 +47,13 @@ def frames(file):
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue()).replace("\r", "\n").split("\n")
 
 
+def board(results, ranking="validation_accuracy"):
+    return make_leaderboard(RankedRun("sweep", result, goal=Goal(ranking)) for result in results)
+
+
 def rendered(results, ranking="validation_accuracy", width=80):
     file = io.StringIO()
-    RichConsole(file=file, width=width).print(summary(results, ranking))
+    RichConsole(file=file, width=width).print(summary(board(results, ranking)))
     return file.getvalue()
 
 
@@ -327,6 +332,6 @@ def test_the_summary_is_whole_in_80_columns():
 
 def test_the_summary_in_color_is_the_same_text(terminal):
     results = [result(1, epochs=[epoch(1, validation_accuracy=0.5)])]
-    RichConsole(file=terminal, force_terminal=True, width=80).print(summary(results, "validation_accuracy"))
+    RichConsole(file=terminal, force_terminal=True, width=80).print(summary(board(results)))
     assert "\x1b[" in terminal.getvalue()
     assert [line.rstrip() for line in frames(terminal)] == [line.rstrip() for line in rendered(results).split("\n")]

@@ -13,6 +13,7 @@ from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.delivery.state import STATE_NAME
+from sweeptrail.outbox.entries import Unknown
 from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.tracking.client import TrackingServer
@@ -27,9 +28,7 @@ def store(tmp_path: Path) -> str:
 
 def write_parent(folder: Path, **more: dict[str, str]) -> journal.Journal:
     written = journal.Journal(folder / journal.FILE_NAME)
-    written.append(
-        entries.opened(SWEEP, name="parent", time=1000.5, tags={"mlflow.user": "ada"}, **more)  # type: ignore[arg-type]  # each `more` fits its own argument
-    )
+    written.append(entries.opened(SWEEP, name="parent", time=1000.5, tags={"mlflow.user": "ada"}, **more))
     written.append(entries.params({"lr": "0.1,0.2", "epochs": "2"}))
     return written
 
@@ -178,12 +177,12 @@ def test_what_the_server_refuses_is_said_and_does_not_stop_the_rest(tmp_path: Pa
     parent = write_parent(tmp_path / "sweep")
     parent.append(entries.metrics({"not/a\nname": 1.0}, step=1, time=1.0))
     parent.append(entries.artifact("missing.txt"))
-    parent.append({"kind": "from the future"})
+    parent.append(Unknown("from the future"))
     parent.append(entries.metrics({"loss": 1.0}, step=1, time=1.0))
     courier = Courier(store(tmp_path), tmp_path / "sweep")
     courier.deliver()
     assert len(courier.refusals) == 3
-    assert "metrics of sweep" in courier.refusals[0]
+    assert "epoch of sweep" in courier.refusals[0]
     assert "missing.txt: the file is gone" in courier.refusals[1]
     run = MlflowClient(store(tmp_path)).get_run(run_id(courier))
     assert run.data.metrics == {"loss": 1.0}
@@ -246,7 +245,7 @@ def test_an_event_file_that_was_uploaded_a_moment_ago_waits_for_the_end_of_its_r
 def test_an_event_file_is_uploaded_again_when_some_time_has_passed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeptrail.outbox.delivery.courier.UPLOAD_INTERVAL", 0.0)
+    monkeypatch.setattr("sweeptrail.outbox.delivery.telling.UPLOAD_INTERVAL", 0.0)
     run = GrowingRun(tmp_path)
     for step in (1, 2):
         run.epoch(step)

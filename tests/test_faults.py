@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from sweeptrail.outbox import journal
+from sweeptrail.outbox.entries import Params
 from sweeptrail.system.files import write_whole
 from tests.commands import client, environment, family, start, sweep
 
@@ -177,9 +178,13 @@ def test_a_thousand_kills_while_files_are_written_leave_each_whole(tmp_path: Pat
         os.waitpid(child, 0)
         if (tmp_path / "results").exists():
             assert (tmp_path / "results").read_text() in text.values()
-        entries = [entry["number"] for entry, _ in journal.read(tmp_path / "journal")]
+        entries = [int(entry.values["number"]) for entry in params_in(tmp_path / "journal")]
         assert entries == list(range(len(entries)))
     assert len(entries) > 100
+
+
+def params_in(path: Path) -> list[Params]:
+    return [entry for entry, _ in journal.read(path) if isinstance(entry, Params)]
 
 
 def write_for_ever(folder: Path, text: dict[int, str]) -> None:
@@ -187,7 +192,7 @@ def write_for_ever(folder: Path, text: dict[int, str]) -> None:
         written = journal.Journal(folder / "journal")
         number = len(journal.read(folder / "journal"))
         while True:
-            written.append({"number": number, "text": text[number % 100]})
+            written.append(Params({"number": str(number), "text": text[number % 100]}))
             write_whole(folder / "results", text[number % 100])
             number += 1
     finally:

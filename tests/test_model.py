@@ -127,9 +127,8 @@ def test_the_same_checkpoint_gives_the_same_files(exported: Job, tmp_path: Path)
 def test_the_journal_is_told_of_every_file_and_then_of_the_version(exported: Job) -> None:
     *artifacts, version = export(exported)
     folder = Path(exported.folder)
-    assert {entry.path for entry in artifacts if isinstance(entry, Artifact)} == {
-        f"model/{name}" for name in digests(folder / "model")
-    }
+    paths = {entry.path for entry in artifacts if isinstance(entry, Artifact)}
+    assert paths == {f"model/{name}" for name in digests(folder / "model")}
     assert all(isinstance(entry, Artifact) and entry.to == str(Path(entry.path).parent) for entry in artifacts)
     assert isinstance(version, Version)
     assert (version.name, version.metric, version.value) == ("fashion-mnist", "validation_accuracy", 0.9)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sweeptrail.errors import SettingsError
 from sweeptrail.fashion_mnist.networks import BUILT_IN, Network, create
-from sweeptrail.sweeps.settings import NETWORKS
+from sweeptrail.fashion_mnist.settings import NETWORKS
 
 
 class Article(nn.Module):

@@ -16,8 +16,7 @@ from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
-from sweeptrail.outbox.entries import IDENTITY_TAG
-from sweeptrail.tracking import client_errors
+from sweeptrail.tracking import rest, tags
 from tests.proxy import FAULTS, Proxy, proxy_before
 from tests.server import Server, mlflow_server
 from tests.small_sweep import (
@@ -52,7 +51,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a request that hangs cost one second, not ten."""
-    monkeypatch.setitem(client_errors.SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(rest, "TIMEOUT", 1.0)
 
 
 @pytest.mark.parametrize("mode", [*FAULTS, "flaky"])
@@ -123,7 +122,7 @@ def test_a_lost_answer_to_a_creation_makes_no_second_run(
             open_run(folder, 1)
         proxy.once("lost", "/runs/create")
         assert deliver_at_last(proxy, courier, fresh=fresh) == 1
-    identities = [run.data.tags[IDENTITY_TAG] for run in runs_of(tracking.uri, folder.name)]
+    identities = [run.data.tags[tags.IDENTITY] for run in runs_of(tracking.uri, folder.name)]
     assert sorted(identities) == [folder.name, f"{folder.name}/1"][: 1 + (which == "child")]
 
 

@@ -16,7 +16,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from sweeptrail import __version__
-from sweeptrail.sweeps.settings import PARSERS, Settings, parse
+from sweeptrail.sweeps.settings import parameters_of
+from sweeptrail.training.task import DEFAULT_TASK, find_task
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -78,8 +79,7 @@ def test_mlproject_names_the_environment() -> None:
 def test_the_parameters_of_mlproject_are_the_settings_with_their_defaults() -> None:
     defaults = {name: parameter.default for name, parameter in MAIN.parameters.items()}
     assert defaults.pop("resume") == "none"
-    assert set(defaults) == set(PARSERS)
-    assert parse(defaults) == Settings()
+    assert defaults == {each.name: each.default for each in parameters_of(find_task(DEFAULT_TASK))}
 
 
 def test_the_command_of_mlproject_passes_every_parameter_on() -> None:

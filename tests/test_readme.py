@@ -7,7 +7,8 @@ import click
 import pytest
 
 from sweeptrail.cli import main
-from sweeptrail.sweeps.settings import AXES, PARSERS, Settings, as_text
+from sweeptrail.sweeps.settings import parameters_of
+from sweeptrail.training.task import DEFAULT_TASK, find_task
 from tests.commands import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
@@ -39,11 +40,11 @@ def test_every_command_of_the_server_is_in_the_readme() -> None:
         assert f"sweeptrail server {name}" in TEXT or f"`{name}`" in TEXT
 
 
-def test_every_setting_is_in_the_table_with_its_default() -> None:
-    for name, default in as_text(Settings()).items():
-        assert f"| `{name}` | `{default}` |" in TEXT
-    assert len(AXES) == 7  # the text says seven
-    assert set(re.findall(r"^\| `(\w+)` \| `", TEXT, re.MULTILINE)) == set(PARSERS)
+def test_the_table_of_settings_is_the_list_of_parameters() -> None:
+    parameters = parameters_of(find_task(DEFAULT_TASK))
+    rows = [f"| `{each.name}` | `{each.default}` | {each.meaning} |" for each in parameters]
+    assert "\n".join(rows) in TEXT
+    assert sum(each.is_axis for each in parameters) == 7  # the text says seven
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", TEXT))))

@@ -15,7 +15,8 @@ from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.delivery.state import STATE_NAME
 from sweeptrail.outbox.history import read_history
-from sweeptrail.outbox.run_journal import RunJournal, append
+from sweeptrail.outbox.journal import append
+from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, RunResult, RunStart
 from tests import written as entries
 from tests.exported import NAME, export, images, job, probabilities

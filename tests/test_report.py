@@ -14,14 +14,17 @@ import pytest
 
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.fashion_mnist.data import FashionMnist
+from sweeptrail.fashion_mnist.evaluation.facts import Evaluation
 from sweeptrail.fashion_mnist.evaluation.predictions import Predictions
+from sweeptrail.fashion_mnist.evaluation.sections import sections
 from sweeptrail.records import Epoch, RunResult
 from sweeptrail.results import report
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, make_leaderboard
-from sweeptrail.results.report import facts, tables
+from sweeptrail.results.report import facts, section, tables
+from sweeptrail.results.report.section import Section
 from sweeptrail.results.report.theme import DARK, LIGHT, inline_svg
 
-SECTIONS = ["summary", "ranking", "curves", "coordinates", "effects", "confusion", "classes", "mistakes"]
+SECTIONS = ["summary", "ranking", "curves", "coordinates", "effects", "confusion_matrix", "class_accuracy", "mistakes"]
 PLOTS = ["learning_curves", "parallel_coordinates", "effects", "confusion_matrix", "class_accuracy", "mistakes"]
 HOSTILE = "<script>alert('&\"')</script>$x^{2$\x00"
 
@@ -64,12 +67,16 @@ def answers() -> tuple[FashionMnist, Predictions]:
 
 @cache
 def whole_page(count: int = 8) -> str:
-    data, predictions = answers()
-    return report.page(board(count), title="Sweep", data=data, predictions=predictions)
+    return report.page(board(count), title="Sweep", sections=own_sections())
+
+
+@cache
+def own_sections() -> tuple[Section, ...]:
+    return sections(*answers())
 
 
 def page_of(*runs: RankedRun) -> str:
-    return report.page(make_leaderboard(runs), title="Sweep", data=None, predictions=None)
+    return report.page(make_leaderboard(runs), title="Sweep")
 
 
 Element = tuple[str, dict[str, str]]
@@ -126,7 +133,7 @@ def test_each_plot_and_picture_says_in_words_what_it_shows() -> None:
     assert all(plot["role"] == "img" and len(plot["aria-label"]) > 60 for plot in plots)
     pictures = list(elements(whole_page(), "img"))
     assert len(pictures) == 24
-    assert all(re.fullmatch(r".+, taken for .+ with \d+\.\d%", picture["alt"]) for picture in pictures)
+    assert all(re.fullmatch(r".+, taken for .+, \d+\.\d%", picture["alt"]) for picture in pictures)
 
 
 def test_the_numbers_of_each_plot_are_in_a_table() -> None:
@@ -175,7 +182,7 @@ def test_many_places_are_folded() -> None:
 def test_hostile_names_stay_text() -> None:
     runs = [ranked(1, 0.9, optimizer=HOSTILE, sweep=HOSTILE), ranked(2, 0.8, optimizer="adam", sweep="two")]
     broken = RunResult(3, HOSTILE, {"optimizer": HOSTILE}, "FAILED", error=HOSTILE)
-    page = report.page(make_leaderboard([*runs, RankedRun("two", broken)]), title=HOSTILE, data=None, predictions=None)
+    page = report.page(make_leaderboard([*runs, RankedRun("two", broken)]), title=HOSTILE)
     assert list(elements(page, "script")) == []
     assert HOSTILE.replace("\x00", " ") in Elements(page).text
     assert "\x00" not in page
@@ -186,9 +193,8 @@ def test_names_in_any_script_are_drawn() -> None:
 
 
 def test_page_and_plots_are_written_and_the_same_sweep_gives_the_same_bytes(tmp_path: Path) -> None:
-    data, predictions = answers()
     first, second = (
-        report.write(tmp_path / name, board(), title="Sweep", data=data, predictions=predictions) for name in "ab"
+        report.write(tmp_path / name, board(), title="Sweep", sections=sections(*answers())) for name in "ab"
     )
     assert first == [tmp_path / "a" / "report.html", *(tmp_path / "a" / "plots" / f"{name}.png" for name in PLOTS)]
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*first, *second}
@@ -201,20 +207,31 @@ def test_page_and_plots_are_written_and_the_same_sweep_gives_the_same_bytes(tmp_
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "plots").write_text("a file")
     with pytest.raises(SweeptrailError, match="plots: cannot be written: File exists"):
-        report.write(tmp_path, board(1), title="Sweep", data=None, predictions=None)
+        report.write(tmp_path, board(1), title="Sweep")
 
 
-def test_without_predictions_the_sections_say_why_they_are_empty() -> None:
-    page = report.page(board(), title="Sweep", data=answers()[0], predictions=None)
-    assert [found["id"] for found in elements(page, "section")] == SECTIONS
-    assert Elements(page).text.count("predictions and the test images") == 3
+def test_without_sections_of_the_task_there_is_nothing_empty() -> None:
+    page = report.page(board(), title="Sweep")
+    assert [found["id"] for found in elements(page, "section")] == SECTIONS[:5]
     assert sum(1 for _ in elements(page, "svg")) == 3
+
+
+def test_sections_that_were_kept_give_the_same_page(tmp_path: Path) -> None:
+    section.save(own_sections(), tmp_path)
+    assert report.page(board(), title="Sweep", sections=section.load(tmp_path)) == whole_page()
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '[{"name": "a"}]', '[{"table": {"a": 1}, "pictures": []}]'])
+def test_sections_that_are_damaged_are_left_out(tmp_path: Path, content: str) -> None:
+    assert section.load(tmp_path) == ()
+    (tmp_path / section.FILE_NAME).write_text(content)
+    assert section.load(tmp_path) == ()
 
 
 def test_a_champion_without_mistakes_is_said_to_have_none() -> None:
     data, predictions = answers()
     right = Predictions(data.test_labels, predictions.confidences)
-    page = report.page(board(), title="Sweep", data=data, predictions=right)
+    page = report.page(board(), title="Sweep", sections=sections(data, right))
     assert "It made none." in Elements(page).text
 
 
@@ -284,8 +301,7 @@ def test_the_effect_of_a_value_is_the_mean_of_its_runs_with_the_interval_of_stud
 
 def test_the_confusion_matrix_has_a_row_for_each_class_that_images_are() -> None:
     data, predictions = answers()
-    evaluation = facts.evaluation_of(data, predictions)
-    assert evaluation
+    evaluation = Evaluation(data.test_images, data.test_labels, predictions)
     confusion = evaluation.confusion
     for is_, taken_for in ((0, 0), (3, 4), (4, 3)):
         pairs = zip(data.test_labels, predictions.classes, strict=True)
@@ -296,8 +312,7 @@ def test_the_confusion_matrix_has_a_row_for_each_class_that_images_are() -> None
 
 def test_the_most_confident_mistakes_come_first() -> None:
     data, predictions = answers()
-    evaluation = facts.evaluation_of(data, predictions)
-    assert evaluation
+    evaluation = Evaluation(data.test_images, data.test_labels, predictions)
     chosen = evaluation.mistakes
     wrong = predictions.confidences[data.test_labels != predictions.classes]
     assert predictions.confidences[chosen].tolist() == sorted(wrong.tolist(), reverse=True)[:24]

@@ -14,8 +14,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sweeptrail.outbox.sweep_folder import Description
-from sweeptrail.sweeps.resume import find_local, merged, without_defaults
-from sweeptrail.sweeps.settings import Settings, as_text
+from sweeptrail.results.find import find_local
+from sweeptrail.sweeps.resume import merged, without_defaults
+from sweeptrail.sweeps.settings import parameters_of, parse
+from sweeptrail.training.task import DEFAULT_TASK, find_task
 from tests.commands import ROOT, SMALL, client, environment, family, mlflow_run, start, sweep
 
 DURATIONS = ["epoch duration", "run duration"]
@@ -249,9 +251,11 @@ def test_a_sweep_that_is_nowhere_is_named_with_those_that_are(tmp_path: Path) ->
 
 
 def test_settings_given_on_resuming_add_to_those_recorded() -> None:
-    recorded = as_text(Settings()) | {"epochs": "7", "lr": "0.5", "validation_samples": "0", "batch_size": "60000"}
-    assert without_defaults(as_text(Settings()) | {"lr": "0.5"}) == {"lr": "0.5"}
-    assert merged(recorded, {"lr": "0.5,0.25", "workers": "3", "batch_size": "10"}) == recorded | {
+    task = find_task(DEFAULT_TASK)
+    parameters, defaults = parameters_of(task), parse({}, task).texts
+    recorded = defaults | {"epochs": "7", "lr": "0.5", "validation_samples": "0", "batch_size": "60000"}
+    assert without_defaults(parameters, defaults | {"lr": "0.5"}) == {"lr": "0.5"}
+    assert merged(parameters, recorded, {"lr": "0.5,0.25", "workers": "3", "batch_size": "10"}) == recorded | {
         "lr": "0.5,0.25",
         "workers": "3",
         "batch_size": "60000,10",

@@ -12,9 +12,11 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from sweeptrail.errors import DeliveryError, RefusedError
 from sweeptrail.outbox import journal
-from sweeptrail.outbox.delivery.batching import LIMITS, Expected, batches
+from sweeptrail.outbox.delivery.batching import LIMITS, batches
 from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.outbox.entries import Entry, Metrics, Note, Params, Tags
 from sweeptrail.tracking.client_errors import answering
+from sweeptrail.tracking.facts import Expected
 from tests import written as entries
 from tests.test_courier import SWEEP, Counting, children, run_id, store, write_parent, write_run
 
@@ -165,9 +167,9 @@ def test_each_request_is_a_sign_of_life(tmp_path: Path) -> None:
             return super().upload(run_id, path, to)
 
     courier.server = Watched(store(tmp_path))
-    courier.answered = 0.0
+    began = time.monotonic()
     courier.deliver()
-    assert 0.0 < seen[0] < seen[1] < seen[2] < courier.answered
+    assert began < seen[0] < seen[1] < seen[2] < courier.answered
 
 
 def test_the_sweep_is_closed_when_its_runs_are(tmp_path: Path) -> None:
@@ -189,8 +191,12 @@ def test_the_sweep_is_closed_when_its_runs_are(tmp_path: Path) -> None:
     assert closed[-1] == run_id(courier)
 
 
+def names_in(entry: Any) -> list[str]:
+    return [] if isinstance(entry, Note) else list(entry.values)
+
+
 def test_what_is_logged_fits_the_limits_of_a_request_and_keeps_its_order() -> None:
-    told = [
+    told: list[Entry] = [
         entries.metrics({f"m{number}": 1.0 for number in range(1500)}, step=1, time=1.0),
         entries.params({f"p{number}": 1 for number in range(150)}),
         entries.note("text"),
@@ -198,10 +204,13 @@ def test_what_is_logged_fits_the_limits_of_a_request_and_keeps_its_order() -> No
         entries.metrics({"m": 2.0}, step=2, time=2.0),
     ]
     requests = list(batches((entry, offset) for offset, entry in enumerate(told)))
-    sent = [(offset, name) for request in requests for entry, offset in request for name in entry.get("values", {})]
-    assert sent == [(offset, name) for offset, entry in enumerate(told) for name in entry.get("values", {})]
+    sent = [(offset, name) for request in requests for entry, offset in request for name in names_in(entry)]
+    assert sent == [(offset, name) for offset, entry in enumerate(told) for name in names_in(entry)]
     for request in requests:
-        sizes = {kind: sum(len(entry["values"]) for entry, _ in request if entry["kind"] == kind) for kind in LIMITS}
+        sizes = {
+            kind: sum(len(names_in(entry)) for entry, _ in request if isinstance(entry, cls))
+            for kind, cls in (("metrics", Metrics), ("params", Params), ("tags", Tags))
+        }
         assert sum(sizes.values()) <= 1000
         assert all(sizes[kind] <= limit for kind, limit in LIMITS.items())
     assert len(requests) <= 6

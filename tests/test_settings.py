@@ -3,35 +3,60 @@
 import pytest
 
 from sweeptrail.errors import SettingsError
-from sweeptrail.sweeps.settings import PARSERS, Settings, as_text, parse
+from sweeptrail.sweeps.settings import Settings, parameters_of
+from sweeptrail.sweeps.settings import parse as parse_for
+from sweeptrail.training.task import DEFAULT_TASK, find_task
+
+TASK = find_task(DEFAULT_TASK)
+
+OLD_KEY = "ae87acac2b076b90"
+"""Of the first run of the default sweep."""
+
+
+def parse(texts: dict[str, str]) -> Settings:
+    return parse_for(texts, TASK)
 
 
 def test_the_defaults_are_the_article_s_grid() -> None:
-    grid = parse({}).grid()
+    grid = list(parse({}).grid())
     assert len(grid) == 8
-    run, settings = grid[0]
-    assert run._asdict() == {"lr": 0.01, "batch_size": 100, "shuffle": True}  # type: ignore[attr-defined]  # a namedtuple
-    assert (settings.lr, settings.optimizer, settings.epochs) == (0.01, "adam", 3)
+    params, settings = grid[0]
+    assert params == {"lr": 0.01, "batch_size": 100, "shuffle": True}
+    assert (settings["optimizer"], settings["epochs"]) == ("adam", 3)
+    assert not params.keys() & settings.keys()
 
 
 def test_an_axis_with_several_values_becomes_a_column_and_one_with_a_single_value_does_not() -> None:
-    grid = parse({"lr": "0.1", "batch_size": "10", "shuffle": "true", "seed": "0,1", "optimizer": "sgd"}).grid()
-    assert [run._asdict() for run, _ in grid] == [  # type: ignore[attr-defined]  # a namedtuple
+    settings = parse({"lr": "0.1", "batch_size": "10", "shuffle": "true", "seed": "0,1", "optimizer": "sgd"})
+    assert settings.columns == ("lr", "batch_size", "shuffle", "seed")
+    assert [params for params, _ in settings.grid()] == [
         {"lr": 0.1, "batch_size": 10, "shuffle": True, "seed": seed} for seed in (0, 1)
     ]
-    assert {settings.optimizer for _, settings in grid} == {"sgd"}
+    assert {fixed["optimizer"] for _, fixed in settings.grid()} == {"sgd"}
 
 
 def test_settings_written_as_text_are_read_back_the_same() -> None:
     settings = parse({"lr": "1e-4,0.5", "shuffle": "False", "train_samples": "100", "batch_size": "7", "workers": "3"})
-    assert parse(as_text(settings)) == settings
-    assert parse(as_text(Settings())) == Settings()
+    assert parse(settings.texts) == settings
+    assert parse(parse({}).texts) == parse({})
 
 
-def test_every_setting_has_a_parser_whose_example_it_accepts() -> None:
-    assert set(PARSERS) == set(as_text(Settings()))
-    for name, (_, _, example) in PARSERS.items():
-        parse({name: example})
+def test_every_setting_accepts_its_example_and_its_default_and_says_what_it_means() -> None:
+    for each in parameters_of(TASK):
+        assert each.meaning
+        each.values(each.example or each.default)
+        assert each.text(each.values(each.default)) == each.default
+
+
+def test_a_run_is_recognised_as_version_0_1_did_it() -> None:
+    settings = parse({})
+    params, fixed = next(settings.grid())
+    assert settings.run_key({**fixed, **params}, "d1fd84a877f3b78f") == OLD_KEY
+
+
+def test_the_goal_is_the_validation_accuracy_where_images_are_held_out() -> None:
+    assert str(parse({}).goal) == "max:validation_accuracy"
+    assert str(parse({"validation_samples": "0"}).goal) == "max:accuracy"
 
 
 @pytest.mark.parametrize(
@@ -88,12 +113,12 @@ def test_all_wrong_settings_are_named_at_once() -> None:
 
 
 def test_a_batch_is_compared_with_the_samples_that_are_really_trained_on() -> None:
-    assert parse({"train_samples": "1000"}).batch_size == (100, 1000)
+    assert parse({"train_samples": "1000"})["batch_size"] == (100, 1000)
     with pytest.raises(SettingsError, match="at most the 999 training samples, got 1000"):
         parse({"train_samples": "999"})
 
 
 def test_a_name_that_ends_like_a_whole_number_is_recorded_as_it_is() -> None:
     texts = {"register": "cnn-2.0", "data_dir": "/data/v1.0", "lr": "1"}
-    recorded = as_text(parse(texts))
+    recorded = parse(texts).texts
     assert {name: recorded[name] for name in texts} == texts

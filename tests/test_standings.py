@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sweeptrail.outbox import journal
+from sweeptrail.outbox.entries import Note
 from tests.commands import SMALL, client, environment, family, start, sweep
 
 ENDING = {"shuffle": "true", "batch_size": "50", "seed": "0,1", "epochs": "2", "report": "true"}
@@ -107,7 +108,7 @@ def test_the_leaderboard_is_brought_up_to_date_while_the_sweep_goes_on(tmp_path:
     done = start(sys.executable, "-c", code, "sweep", *options(**{**SMALL, "epochs": "1"}), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     [path] = tmp_path.glob("runs/*/outbox.jsonl")
-    notes = [entry for entry, _ in journal.read(path) if entry["kind"] == "note"]
+    notes = [entry for entry, _ in journal.read(path) if isinstance(entry, Note)]
     assert len(notes) == 9  # one for each of the eight runs, and the last word
 
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from sweeptrail.errors import DataError
 from sweeptrail.fashion_mnist.networks import Network
+from sweeptrail.fashion_mnist.settings import OPTIMIZERS
 from sweeptrail.fashion_mnist.steps import SLICE, evaluate, make_optimizer, slice_size, train_step
-from sweeptrail.sweeps.settings import OPTIMIZERS
 
 
 class Linear(nn.Sequential):

@@ -13,12 +13,16 @@ from typing import Any
 
 import psutil
 
-from sweeptrail.engines.processes.engine import Processes
+from sweeptrail.engines.carry_out import results
+from sweeptrail.engines.processes.engine import Processes, auto_workers
 from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.outbox import journal
+from sweeptrail.outbox.entries import Closed
 from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.results import table
+from sweeptrail.sweeps import run
+from sweeptrail.training.work import Training
 
 INTERVAL = 0.02
 """Seconds between two looks at the memory of this process."""
