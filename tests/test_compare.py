@@ -68,7 +68,7 @@ def write_sweep(folder: Path, uri: str, *, settings: dict[str, str] = SETTINGS, 
     tags = {"sweeptrail.folder": str(folder)}
     parent.append(entries.opened(folder.name, name=folder.name, time=1000.0, tags=tags))
     if settings:
-        parent.append(entries.tags({names.SETTINGS: json.dumps(settings)}))
+        parent.append(entries.tags({"sweeptrail.settings": json.dumps(settings)}))
     ended = [ran(index, status) for index, status in enumerate(STATUSES, start=1)]
     for result in ended:
         write_run(folder, result)

@@ -245,8 +245,9 @@ def test_no_more_jobs_are_asked_for_than_there_is_room_for(name: str) -> None:
 
 @every_engine
 def test_without_a_job_nothing_is_started(name: str) -> None:
+    engine = cold_engine(name)
     before = children()
-    assert list(results_of(cold_engine(name), works.square, [])) == []
+    assert list(results_of(engine, works.square, [])) == []
     assert children() == before
 
 

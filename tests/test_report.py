@@ -251,7 +251,7 @@ def test_a_sweep_without_a_finished_run_says_so(runs: list[RankedRun]) -> None:
 def test_without_validation_the_page_says_that_it_ranks_by_training_accuracy() -> None:
     epochs = (Epoch(1, 1, 0.5, 0.8, 1.0, 1.0),)
     page = page_of(*(RankedRun("s", RunResult(i, f"{i}", {"lr": i}, "FINISHED", epochs)) for i in (1, 2)))
-    assert "accuracy on the training images, since none were held out" in Elements(page).text
+    assert "accuracy on the training data, since none was held out" in Elements(page).text
     assert "validation" not in page
 
 

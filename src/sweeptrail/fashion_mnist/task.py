@@ -1,18 +1,18 @@
-"""The built-in task as sweeps see it; torch is loaded where something is trained."""
+"""The built-in task as sweeps see it; torch and numpy are loaded where they are used, since the help needs neither."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeptrail.errors import SettingsError
-from sweeptrail.fashion_mnist import data, settings
-from sweeptrail.fashion_mnist.data import FashionMnist
+from sweeptrail.fashion_mnist import settings
 from sweeptrail.fashion_mnist.settings import NETWORKS, RunSettings
 from sweeptrail.records import Goal, Job, RunResult
 from sweeptrail.tracking import tags
 from sweeptrail.training.task import Prepared, Task, Values
 
 if TYPE_CHECKING:
+    from sweeptrail.fashion_mnist.data import FashionMnist
     from sweeptrail.results.report.section import Section
     from sweeptrail.training.manager import RunManager
     from sweeptrail.training.sinks.checkpoint import Checkpoint
@@ -59,11 +59,15 @@ class FashionMnistTask:
         return Goal("validation_accuracy" if values["validation_samples"] else "accuracy")
 
     def prepare(self, values: Values, home: Path) -> Prepared:
+        from sweeptrail.fashion_mnist import data
+
         found = data.load(values.get("data_dir"), str(home / "data"))
         profile = {"train_samples": len(found.train_labels), "test_samples": len(found.test_labels)}
         return Prepared(found, DATA_NAME, found.digest, found.folder, profile)
 
     def data_here(self, folder: str) -> str:
+        from sweeptrail.fashion_mnist import data
+
         found = data.load_here(folder or None)
         return f"{DATA_NAME} in {found.folder}" if found else ""
 
@@ -79,17 +83,17 @@ class FashionMnistTask:
             return f"{digest}, {job.values['validation_samples']} held out"
         return f"{digest}, {job.values['train_samples'] or 'all'} trained on"
 
-    def train(self, job: Job, shared: FashionMnist, manager: "RunManager", checkpoint: "Checkpoint") -> RunResult:
+    def train(self, job: Job, shared: "FashionMnist", manager: "RunManager", checkpoint: "Checkpoint") -> RunResult:
         from sweeptrail.fashion_mnist.train import carry_out
 
         return carry_out(job, shared, manager, checkpoint)
 
-    def exporter(self, shared: FashionMnist) -> Callable[[Job], RunResult]:
+    def exporter(self, shared: "FashionMnist") -> Callable[[Job], RunResult]:
         from sweeptrail.fashion_mnist.model import Export
 
         return Export(shared.test_images[:2])
 
-    def sections(self, shared: FashionMnist, run_folder: Path) -> "Sequence[Section]":
+    def sections(self, shared: "FashionMnist", run_folder: Path) -> "Sequence[Section]":
         from sweeptrail.fashion_mnist.evaluation import predictions
         from sweeptrail.fashion_mnist.evaluation.sections import sections
 

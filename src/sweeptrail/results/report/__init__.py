@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.results.leaderboard import Leaderboard
 from sweeptrail.results.report.section import Section
 from sweeptrail.system.files import write_whole
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FILE_NAME = "report.html"
 PLOTS = "plots"
@@ -25,9 +21,8 @@ def write(folder: Path, board: Leaderboard, *, title: str, sections: Sequence[Se
     from sweeptrail.results.report import plots  # 0.5 s
 
     with plots.style():
-        figures = plots.draw(board)
-        pngs = {name: plots.png(figure) for name, figure in figures.items()}
-        text = _page(board, figures, title, sections)
+        pngs = {name: plots.png(figure) for name, figure in plots.draw(board).items()}
+    text = page(board, title=title, sections=sections)
     pngs |= {section.name: section.png for section in sections if section.png}
     try:
         (folder / PLOTS).mkdir(parents=True, exist_ok=True)
@@ -42,14 +37,8 @@ def write(folder: Path, board: Leaderboard, *, title: str, sections: Sequence[Se
 
 def page(board: Leaderboard, *, title: str, sections: Sequence[Section] = ()) -> str:
     """Return the page as one HTML document that needs nothing beside itself."""
-    from sweeptrail.results.report import plots  # 0.5 s
+    from sweeptrail.results.report import document, plots  # 0.5 s
 
     with plots.style():
-        return _page(board, plots.draw(board), title, sections)
-
-
-def _page(board: Leaderboard, figures: "dict[str, Figure]", title: str, sections: Sequence[Section]) -> str:
-    from sweeptrail.results.report import document, plots
-
-    svgs = {name: plots.svg(figure) for name, figure in figures.items()}
+        svgs = {name: plots.svg(figure) for name, figure in plots.draw(board).items()}
     return document.render(board, svgs, title=title, sections=sections)

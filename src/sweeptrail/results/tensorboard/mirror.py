@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from mlflow.entities import Run
-
 from sweeptrail.errors import RefusedError, SettingsError, SweeptrailError
-from sweeptrail.tracking.client import TrackingServer
+from sweeptrail.tracking.client import Run, TrackingServer
 from sweeptrail.tracking.uri import without_credentials
 
 ARTIFACTS = "tensorboard"
