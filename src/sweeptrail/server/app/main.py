@@ -1,6 +1,6 @@
 """MLflow's server with logins in one process; `mlflow server` takes two, and loads MLflow in both, one after the other.
 
-Its own process starts with `python -m sweeptrail.server.app HOST PORT`, everything else in the environment.
+Its own process starts with `python -m sweeptrail.server.app.main HOST PORT`, everything else in the environment.
 """
 
 import gc
@@ -12,7 +12,7 @@ from typing import Any
 # First: MLflow guards itself against wrong hosts and origins only where it finds itself in a web server.
 import uvicorn
 
-from sweeptrail.server.guard import close_ways_out, guarded
+from sweeptrail.server.app.guard import close_ways_out, guarded
 
 OPEN_REQUESTS = 5
 """Seconds that requests have to end when the server is asked to."""
