@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sweeptrail.errors import ServerError
 from sweeptrail.server.database import postgres
+from sweeptrail.server.database.account import own_account
 from sweeptrail.server.folder import Secrets, ServerFolder, own_database_url
 from sweeptrail.server.process import Service
 from sweeptrail.system.locks import locked
@@ -43,7 +44,7 @@ def own_service(folder: ServerFolder, secrets: Secrets) -> tuple[Service, Databa
         {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
         lambda: postgres.is_ready(folder, port),
         folder.logs / "postgresql.log",
-        account=postgres.own_account(),
+        account=own_account(),
         stop_signal=postgres.FAST,
         grace=PATIENCE,
     )

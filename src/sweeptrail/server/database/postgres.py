@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import pwd
 import random
 import shutil
 import signal
@@ -14,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeptrail.errors import ServerError, UsageError
+from sweeptrail.server.database.account import own_account
 from sweeptrail.server.folder import DATABASE, ServerFolder
-
-ACCOUNT = "sweeptrail-database"
-"""Who runs PostgreSQL where we are root, as which it refuses to run."""
 
 FAST = signal.SIGINT
 """Ends PostgreSQL without waiting for its clients."""
@@ -89,24 +86,6 @@ def is_empty(folder: ServerFolder, url: str, environment: Mapping[str, str]) -> 
     """Tell whether a database has no table of ours."""
     statement = "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
     return _client(folder, "psql", ["-XAtc", statement, url], environment).strip() == "0"
-
-
-def own_account() -> str | None:
-    """Return whose PostgreSQL is to be: None for our own, or an account that is made when we are root."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        pwd.getpwnam(ACCOUNT)
-    except KeyError:
-        command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell=/usr/sbin/nologin", ACCOUNT]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise ServerError(
-                f"PostgreSQL does not run as root, and its account {ACCOUNT} could not be made "
-                f"({_last_line(getattr(error, 'stderr', '') or str(error))}); start the server as another user"
-            ) from error
-    return ACCOUNT
 
 
 def program(folder: ServerFolder, name: str) -> Path:
