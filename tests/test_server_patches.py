@@ -19,16 +19,18 @@ for module, names in patches.NAMES.items():
         owner_name, _, attribute = name.rpartition(".")
         owner = import_module(module)
         owner = attrgetter(owner_name)(owner) if owner_name else owner
-        owner = owner if attribute in vars(owner) else type(owner)
-        kept = vars(owner)[attribute]
-        delattr(owner, attribute)
+        classes = owner.__mro__ if isinstance(owner, type) else type(owner).__mro__
+        kept = [(each, vars(each)[attribute]) for each in {owner, *classes} if attribute in vars(each)]
+        for each, _ in kept:
+            delattr(each, attribute)
         try:
             patches.check()
         except ServerError as error:
             print(f"{module}.{name}" in str(error), str(error).count("\\n"))
         else:
             print(f"{module}.{name} was not missed")
-        setattr(owner, attribute, kept)
+        for each, content in kept:
+            setattr(each, attribute, content)
 patches.check()
 """
 
