@@ -213,3 +213,13 @@ def _of_strange_form() -> Iterator[Hostile]:
 
 
 HOSTILE = [*_of_strangers_and_readers(), *_to_other_places(), *_of_strange_form()]
+
+FOR_THE_PATCHES: list[Hostile] = [
+    ("ada", "POST", f"{API}/experiments/create", _json({"name": "new", "artifact_location": "FOLDER/canary"}), JSON),
+    ("ada", "DELETE", f"{FILES}/EXPERIMENT/RUN/artifacts/folder-link/canary.txt", b"", {}),
+    ("eve", "POST", f"{API}/experiments/create", NEW, JSON),
+    ("ada", "POST", f"{API}/runs/create", b"[]", JSON),
+    ("ada", "GET", f"{FILES}/{'x' * 300}", b"", {}),
+    ("", "GET", "/signup", b"", {}),
+]
+"""One for each way in that is closed by a patch of MLflow, and one for the filter before it."""

@@ -23,9 +23,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sweeptrail.errors import ServerError
-from sweeptrail.server import archive, postgres
-from sweeptrail.server.cluster import Database, database
-from sweeptrail.server.place import Kept, Place, Secrets, write_whole
+from sweeptrail.server.backup import archive
+from sweeptrail.server.database import postgres
+from sweeptrail.server.database.cluster import Database, database
+from sweeptrail.server.folder import Configuration, Secrets, ServerFolder, write_json
 from tests.commands import environment
 from tests.server import process_group
 from tests.small_sweep import files_below, wait_for
@@ -219,7 +220,7 @@ def test_one_flipped_bit_is_found_in_each_member_of_a_backup(used: Used, tmp_pat
             damaged[place] ^= 1 << bits.randrange(8)
             (tmp_path / "damaged.tar").write_bytes(damaged)
             with pytest.raises(ServerError, match="expected a whole backup"):
-                archive.restore(Place(tmp_path / "restored"), tmp_path / "damaged.tar", Kept())
+                archive.restore(ServerFolder(tmp_path / "restored"), tmp_path / "damaged.tar", Configuration())
     assert not (tmp_path / "restored").exists()
 
 
@@ -329,7 +330,7 @@ def test_a_hostile_archive_writes_nothing(members: list[tarfile.TarInfo], tmp_pa
         checksums = json.dumps(digests).encode()
         opened.addfile(member(archive.CHECKSUMS, size=len(checksums)), io.BytesIO(checksums))
     with pytest.raises(ServerError, match="which does not belong there"):
-        archive.restore(Place(tmp_path / "a" / "server"), hostile, Kept())
+        archive.restore(ServerFolder(tmp_path / "a" / "server"), hostile, Configuration())
     assert list(tmp_path.rglob("*")) == [hostile, tmp_path / "a"]
 
 
@@ -362,11 +363,11 @@ VALUES ('older', 'mlflow-artifacts:/older', 'active', 1, 1)
 
 def test_an_upgrade_of_mlflow_is_done_with_a_backup_first() -> None:
     with server_folder() as folder, server_folder() as again:
-        place = Place(folder)
+        place = ServerFolder(folder)
         place.make()
-        place.keep(Kept())
+        place.configured(Configuration())
         place.keep_secrets(Secrets.new())
-        write_whole(place.served, {"mlflow": "3.0.0"})
+        write_json(place.served, {"mlflow": "3.0.0"})
         with database(place) as found:
             old, new = make_older_tables(found)
             query(place, found, OLDER_EXPERIMENT)
@@ -378,11 +379,11 @@ def test_an_upgrade_of_mlflow_is_done_with_a_backup_first() -> None:
         with database(place) as found:
             assert query(place, found, REVISION) == new
         [backup] = place.backups.iterdir()
-        archive.restore(Place(again), backup, Kept())
-        with database(Place(again)) as found:
-            assert query(Place(again), found, REVISION) == old
+        archive.restore(ServerFolder(again), backup, Configuration())
+        with database(ServerFolder(again)) as found:
+            assert query(ServerFolder(again), found, REVISION) == old
         # Whoever starts the restored one has the tables upgraded again.
-        assert json.loads(Place(again).served.read_text()) == {"mlflow": "3.0.0"}
+        assert json.loads(ServerFolder(again).served.read_text()) == {"mlflow": "3.0.0"}
 
 
 def make_older_tables(found: Database) -> list[str]:
@@ -397,7 +398,7 @@ def make_older_tables(found: Database) -> list[str]:
     return done.stdout.split()
 
 
-def query(place: Place, found: Database, statement: str) -> str:
+def query(place: ServerFolder, found: Database, statement: str) -> str:
     done = subprocess.run(
         [postgres.program(place, "psql"), "-XAtc", statement, found.url],
         env={**os.environ, **found.environment},

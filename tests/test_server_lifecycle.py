@@ -13,8 +13,8 @@ import psutil
 import pytest
 import requests
 
-from sweeptrail.server.cluster import database
-from sweeptrail.server.place import Kept, Place, Secrets
+from sweeptrail.server.database.cluster import database
+from sweeptrail.server.folder import Configuration, Secrets, ServerFolder
 from tests.commands import environment, start
 from tests.small_sweep import wait_for
 from tests.team_server import TeamServer, processes, server_folder, team_server
@@ -169,9 +169,9 @@ def test_the_first_start_can_be_killed_at_any_moment_and_the_next_one_works() ->
 
 def test_a_database_of_the_team_s_own_is_used_and_its_password_stays_secret() -> None:
     with server_folder() as theirs, server_folder() as folder:
-        place = Place(theirs)
+        place = ServerFolder(theirs)
         place.make()
-        place.keep(Kept())
+        place.configured(Configuration())
         place.keep_secrets(Secrets.new())
         with database(place) as found:
             server = TeamServer(folder)

@@ -21,7 +21,7 @@ import sqlalchemy
 from sqlalchemy.pool import NullPool
 
 from tests.commands import start
-from tests.hostile_requests import API, FILES, HOSTILE, JSON, NEW, Hostile
+from tests.hostile_requests import API, FILES, FOR_THE_PATCHES, HOSTILE, JSON, NEW, Hostile
 from tests.team_server import TeamServer, team_server
 
 pytestmark = pytest.mark.xdist_group("server_safety")
@@ -285,17 +285,25 @@ def _command_line(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_others_reach_the_server_by_the_name_that_was_allowed(scene: Scene) -> None:
-    """The second start, which prints no password any more."""
-    server = scene.server
-    server.stop()
-    again = server.start("--host", "0.0.0.0", "--allowed-hosts", "mlflow.example.org")
-    assert server.admin[1] not in again.stdout + again.stderr
-    assert server.admin == scene.logins["admin"]
+@pytest.fixture(scope="module")
+def again(scene: Scene) -> str:
+    """Start the server a second time, for others and without assertions; return what was printed."""
+    scene.server.stop()
+    options = ["--host", "0.0.0.0", "--allowed-hosts", "mlflow.example.org"]
+    started = scene.server.start(*options, PYTHONOPTIMIZE="1")
+    return started.stdout + started.stderr
+
+
+def test_the_second_start_prints_no_password(scene: Scene, again: str) -> None:
+    assert scene.server.admin[1] not in again
+    assert scene.server.admin == scene.logins["admin"]
+
+
+def test_others_reach_the_server_by_the_name_that_was_allowed(scene: Scene, again: str) -> None:
     path = f"{API}/runs/get?run_id=RUN"
     for host, status in (
         ("mlflow.example.org", 200),
-        (f"mlflow.example.org:{server.port}", 200),
+        (f"mlflow.example.org:{scene.server.port}", 200),
         ("evil.example", 403),
         ("0.0.0.0", 403),
         (socket.gethostname(), 403),
@@ -303,3 +311,18 @@ def test_others_reach_the_server_by_the_name_that_was_allowed(scene: Scene) -> N
         assert _status(scene, ("ada", "GET", path, b"", {"Host": host})) == status
     evil = {**JSON, "Host": "mlflow.example.org", "Origin": "https://evil.example"}
     assert _status(scene, ("ada", "POST", f"{API}/experiments/create", NEW, evil)) == 403
+
+
+@pytest.mark.parametrize("request_", [pytest.param(request, id=_name(request)) for request in FOR_THE_PATCHES])
+def test_without_assertions_it_refuses_too_what_mlflow_would_do(scene: Scene, again: str, request_: Hostile) -> None:
+    tracking = psutil.Process(scene.server.state()["services"]["tracking server"]["pid"])
+    assert tracking.environ()["PYTHONOPTIMIZE"] == "1"
+    before = scene.snapshot()
+    status = _status(scene, request_)
+    assert 400 <= status < 500
+    assert scene.snapshot() == before
+
+
+def test_without_assertions_too_clients_are_handed_no_address(scene: Scene, again: str) -> None:
+    told = scene.ask("ada", "GET", "/api/3.0/mlflow/server-info").json()
+    assert not any(value for name, value in told.items() if "multipart" in name), told

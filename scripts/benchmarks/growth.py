@@ -10,8 +10,8 @@ from scripts.benchmarks.load import percentile
 from scripts.benchmarks.processes import run, scratch
 from scripts.benchmarks.server import log_batches
 from scripts.benchmarks.team import Person, person, start, team_place
-from sweeptrail.server.cluster import Database
-from sweeptrail.server.place import Place
+from sweeptrail.server.database.cluster import Database
+from sweeptrail.server.folder import ServerFolder
 
 ROWS = {"growth": "1,000 and 10,000 runs in the database: what a person waits for at each"}
 
@@ -76,7 +76,7 @@ def _sweep(bench: Bench, who: Person, num_runs: int) -> None:
         run(["-m", "sweeptrail", "sweep", *axes, *few, *where], folder, **who.variables)
 
 
-def copy(place: Place, first: int, last: int) -> None:
+def copy(place: ServerFolder, first: int, last: int) -> None:
     """Copy the sweep in the database under these numbers, and count what is in its tables, as PostgreSQL does at times.
 
     The sweep is what has no number: its copies have another identity.

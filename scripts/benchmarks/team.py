@@ -9,7 +9,7 @@ import requests
 from scripts.benchmarks.delays import free_port
 from scripts.benchmarks.processes import CommandError, run, scratch
 from sweeptrail.server import supervisor, users
-from sweeptrail.server.place import Place
+from sweeptrail.server.folder import ServerFolder
 
 PATIENCE = 60.0
 """Seconds that one request may take."""
@@ -49,11 +49,11 @@ class Person(NamedTuple):
 
 
 @contextmanager
-def team_place() -> Iterator[Place]:
+def team_place() -> Iterator[ServerFolder]:
     """Yield a place for a server, which is ended after the block and leaves nothing."""
     with scratch() as folder:
         folder.chmod(0o711)  # as root, PostgreSQL runs as an account of its own, which must be able to pass
-        place = Place(folder / "server")
+        place = ServerFolder(folder / "server")
         try:
             yield place
         finally:
@@ -61,12 +61,12 @@ def team_place() -> Iterator[Place]:
                 supervisor.stop(place)
 
 
-def start(place: Place) -> float:
+def start(place: ServerFolder) -> float:
     """Return how many seconds it takes until the server answers."""
-    words = ["server", "start", "--background", "--folder", str(place.folder), "--port", str(free_port())]
-    return run(["-m", "sweeptrail", *words], place.folder.parent)
+    words = ["server", "start", "--background", "--folder", str(place.path), "--port", str(free_port())]
+    return run(["-m", "sweeptrail", *words], place.path.parent)
 
 
-def person(place: Place, name: str) -> Person:
+def person(place: ServerFolder, name: str) -> Person:
     """Return somebody new, who may log runs into every experiment."""
     return Person(place.state()["uri"], name, users.add(place, name))

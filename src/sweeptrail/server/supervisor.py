@@ -10,11 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sweeptrail.errors import ServerError, UsageError
-from sweeptrail.server import archive, cluster, postgres, tracker
-from sweeptrail.server.cluster import Database, own_service
-from sweeptrail.server.place import Kept, Place, Secrets, read_json, write_whole
-from sweeptrail.server.services import Service
-from sweeptrail.server.tracker import Address
+from sweeptrail.server.app import launch
+from sweeptrail.server.app.address import Address
+from sweeptrail.server.backup import archive
+from sweeptrail.server.database import cluster, postgres
+from sweeptrail.server.database.cluster import Database, own_service
+from sweeptrail.server.folder import Configuration, Secrets, ServerFolder, read_json, write_json
+from sweeptrail.server.process import Service
 from sweeptrail.system.locks import locked
 
 PATIENCE = 60.0
@@ -23,51 +25,52 @@ PATIENCE = 60.0
 Say = Callable[[str], None]
 
 
-def serve(place: Place, address: Address, asked: Kept, *, say: Say, ready: Callable[[bool], None]) -> None:
+def serve(
+    folder: ServerFolder, address: Address, asked: Configuration, *, say: Say, ready: Callable[[bool], None]
+) -> None:
     """Run the server until this is interrupted, by an exception in the main thread.
 
     `say` is told what a person should know; `ready`, when the server answers, whether it is the first time.
     Raises ServerError if it is running already or does not start, UsageError for what cannot be meant.
     """
-    place.make()
-    with locked(place.lock) as was_free:
+    folder.make()
+    with locked(folder.lock) as was_free:
         if not was_free:
-            raise ServerError(f"{place.folder}: a server is running here already; see sweeptrail server status")
+            raise ServerError(f"{folder.path}: a server is running here already; see sweeptrail server status")
         address.check()
-        place.running.unlink(missing_ok=True)
-        kept = place.keep(asked)
-        if not place.exists:
-            place.keep_secrets(Secrets.new())
+        folder.running.unlink(missing_ok=True)
+        folder.configured(asked)
+        if not folder.exists:
+            folder.keep_secrets(Secrets.new())
         services: list[Service] = []
         try:
-            database = _start(place, address, kept, services, say)
-            write_state(place, address, database, services)
-            is_first = not place.served.exists()
-            write_whole(place.served, {"mlflow": version("mlflow")})
+            database = _start(folder, address, services, say)
+            write_state(folder, address, database, services)
+            is_first = not folder.served.exists()
+            write_json(folder.served, {"mlflow": version("mlflow")})
             ready(is_first)
-            _watch(services, say, lambda: write_state(place, address, database, services))
+            _watch(services, say, lambda: write_state(folder, address, database, services))
         finally:
             for service in reversed(services):
                 service.stop()
-            place.running.unlink(missing_ok=True)
+            folder.running.unlink(missing_ok=True)
 
 
-def _start(place: Place, address: Address, kept: Kept, services: list[Service], say: Say) -> Database:
+def _start(folder: ServerFolder, address: Address, services: list[Service], say: Say) -> Database:
     """Start the database, if it is ours, and MLflow; return where the database is."""
-    secrets = place.secrets()
-    if kept.database_url:
-        database = Database(kept.database_url, {})
+    if theirs := folder.configuration().database_url:
+        database = Database(theirs, {})
     else:
-        service, database = own_service(place, secrets)
+        service, database = own_service(folder, folder.secrets())
         services.append(service)
         cluster.start(service)
-    _upgrade(place, database, say)
+    _upgrade(folder, database, say)
     server = Service(
         "tracking server",
-        tracker.command(address),
-        {**tracker.environment(place, address, secrets, kept, database.for_mlflow), **database.environment},
-        lambda: tracker.answers(address.uri),
-        place.logs / "mlflow.log",
+        launch.command(address),
+        {**launch.environment(folder, address, database.for_mlflow), **database.environment},
+        lambda: launch.answers(address.uri),
+        folder.logs / "mlflow.log",
     )
     services.append(server)
     server.start()
@@ -84,15 +87,15 @@ def _watch(services: list[Service], say: Say, changed: Callable[[], None]) -> No
         time.sleep(0.2)
 
 
-def _upgrade(place: Place, database: Database, say: Say) -> None:
+def _upgrade(folder: ServerFolder, database: Database, say: Say) -> None:
     """Bring the tables of another version of MLflow up to date, with a backup first."""
-    before = read_json(place.served).get("mlflow", "")
-    if before == version("mlflow") or postgres.is_empty(place, database.url, database.environment):
+    before = read_json(folder.served).get("mlflow", "")
+    if before == version("mlflow") or postgres.is_empty(folder, database.url, database.environment):
         return
-    file = place.backups / f"before-mlflow-{version('mlflow')}.tar"
+    file = folder.backups / f"before-mlflow-{version('mlflow')}.tar"
     say(f"the tables are those of MLflow {before or 'unknown'}; upgrading them, with a backup first: {file}")
     if not file.exists():  # else an upgrade that failed has left it, and nothing was written since
-        archive.write(place, file, database)
+        archive.write(folder, file, database)
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", database.for_mlflow]
     environment = {**os.environ, **database.environment, "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -102,10 +105,10 @@ def _upgrade(place: Place, database: Database, say: Say) -> None:
     os.replace(file, file.with_stem(f"{file.stem}-{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
 
 
-def write_state(place: Place, address: Address, database: Database, services: list[Service]) -> None:
+def write_state(folder: ServerFolder, address: Address, database: Database, services: list[Service]) -> None:
     """Write what others may know of the running server."""
-    write_whole(
-        place.running,
+    write_json(
+        folder.running,
         {
             "pid": os.getpid(),
             "uri": address.uri,
@@ -116,38 +119,38 @@ def write_state(place: Place, address: Address, database: Database, services: li
     )
 
 
-def stop(place: Place, patience: float = 90.0) -> None:
+def stop(folder: ServerFolder, patience: float = 90.0) -> None:
     """End the server that runs here, and wait until it has ended. Raises ServerError if it does not."""
-    process = int(place.state()["pid"])
+    process = int(folder.state()["pid"])
     os.kill(process, signal.SIGTERM)
     limit = time.monotonic() + patience
-    while place.is_running:
+    while folder.is_running:
         if time.monotonic() > limit:
-            raise ServerError(f"the server (process {process}) has not ended within {patience:.0f} s; see {place.log}")
+            raise ServerError(f"the server (process {process}) has not ended within {patience:.0f} s; see {folder.log}")
         time.sleep(0.1)
 
 
-def start_in_background(place: Place, words: list[str], patience: float = 2 * PATIENCE) -> None:
+def start_in_background(folder: ServerFolder, words: list[str], patience: float = 2 * PATIENCE) -> None:
     """Start `sweeptrail server start` as a process of its own, and return when its server answers.
 
     Raises ServerError with what it said if it ends before.
     """
-    place.make()
+    folder.make()
     command = [sys.executable, "-m", "sweeptrail", "server", "start", "--quiet", *words]
-    said = place.logs / "start.log"
+    said = folder.logs / "start.log"
     with said.open("w") as file:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
     limit = time.monotonic() + patience
     # In this order: to look whether somebody holds the lock takes it for a moment, in which the server could not.
-    while not (read_json(place.running).get("pid") == process.pid and place.is_running):
+    while not (read_json(folder.running).get("pid") == process.pid and folder.is_running):
         if process.poll() is not None:
             kind = UsageError if process.returncode == UsageError.exit_code else ServerError
             raise kind(_without_prefix(said) or f"the server ended at once; see {said}")
         if time.monotonic() > limit:
             process.terminate()
-            raise ServerError(f"the server did not answer within {patience:.0f} s; see {place.logs}")
+            raise ServerError(f"the server did not answer within {patience:.0f} s; see {folder.logs}")
         time.sleep(0.1)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import requests
 
 from sweeptrail.errors import ServerError, UsageError
-from sweeptrail.server.place import ADMIN, Place
+from sweeptrail.server.folder import ADMIN, ServerFolder
 
 EVERYTHING = ("experiment", "registered_model")
 """What a sweep makes and writes to, besides runs and versions, which belong to these."""
@@ -22,79 +22,79 @@ PATIENCE = 30.0
 """Seconds that a request may take."""
 
 
-def add(place: Place, name: str, *, permission: str = "EDIT", password: str = "") -> str:
+def add(folder: ServerFolder, name: str, *, permission: str = "EDIT", password: str = "") -> str:
     """Make an account that may do this with every experiment and registered model; return its password.
 
     Raises UsageError for a name that is taken or cannot be one.
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"expected a name of letters, digits and . _ @ + -, got {name!r}")
-    if name in names(place):  # MLflow's own answer to that shows the hash of the password
+    if name in names(folder):  # MLflow's own answer to that shows the hash of the password
         raise UsageError(f"{name}: has an account already; sweeptrail server set-password {name}")
     password = password or secrets.token_urlsafe(16)
-    _ask(place, "POST", "2.0/mlflow/users/create", json={"username": name, "password": password})
+    _ask(folder, "POST", "2.0/mlflow/users/create", json={"username": name, "password": password})
     try:
-        set_everything(place, name, permission)
+        set_everything(folder, name, permission)
     except BaseException:
-        remove(place, name)
+        remove(folder, name)
         raise
     return password
 
 
-def remove(place: Place, name: str) -> None:
+def remove(folder: ServerFolder, name: str) -> None:
     """Delete an account; what it has logged stays."""
     if name == ADMIN:
         raise UsageError(f"{ADMIN}: this account looks after the others; it stays")
-    _ask(place, "DELETE", "2.0/mlflow/users/delete", json={"username": name})
+    _ask(folder, "DELETE", "2.0/mlflow/users/delete", json={"username": name})
 
 
-def change_password(place: Place, name: str, password: str = "") -> str:
+def change_password(folder: ServerFolder, name: str, password: str = "") -> str:
     """Give an account another password, and return it."""
     password = password or secrets.token_urlsafe(16)
     content = {"username": name, "password": password}
     if name == ADMIN:  # as whom we ask, and one's own is changed only with the present one
-        content["current_password"] = place.secrets().admin_password
-    _ask(place, "PATCH", "2.0/mlflow/users/update-password", json=content)
+        content["current_password"] = folder.secrets().admin_password
+    _ask(folder, "PATCH", "2.0/mlflow/users/update-password", json=content)
     if name == ADMIN:
-        place.with_admin_password(password)
+        folder.with_admin_password(password)
     return password
 
 
-def set_everything(place: Place, name: str, permission: str) -> None:
+def set_everything(folder: ServerFolder, name: str, permission: str) -> None:
     """Let an account do this with every experiment and registered model that it has no permission of its own for."""
     for kind in EVERYTHING:
-        _grant(place, name, kind, "*", permission)
+        _grant(folder, name, kind, "*", permission)
 
 
-def set_permission(place: Place, name: str, permission: str, *, experiment: str = "", model: str = "") -> None:
+def set_permission(folder: ServerFolder, name: str, permission: str, *, experiment: str = "", model: str = "") -> None:
     """Let an account do this with one experiment or registered model, by name, or with all of them."""
     if experiment:
-        found = _ask(place, "GET", "2.0/mlflow/experiments/get-by-name", params={"experiment_name": experiment})
-        _grant(place, name, "experiment", found["experiment"]["experiment_id"], permission)
+        found = _ask(folder, "GET", "2.0/mlflow/experiments/get-by-name", params={"experiment_name": experiment})
+        _grant(folder, name, "experiment", found["experiment"]["experiment_id"], permission)
     elif model:
-        _ask(place, "GET", "2.0/mlflow/registered-models/get", params={"name": model})  # MLflow's grant does not look
-        _grant(place, name, "registered_model", model, permission)
+        _ask(folder, "GET", "2.0/mlflow/registered-models/get", params={"name": model})  # MLflow's grant does not look
+        _grant(folder, name, "registered_model", model, permission)
     else:
-        set_everything(place, name, permission)
+        set_everything(folder, name, permission)
 
 
-def names(place: Place) -> Iterator[str]:
+def names(folder: ServerFolder) -> Iterator[str]:
     """Yield the names of all accounts."""
-    for user in _ask(place, "GET", "2.0/mlflow/users/list")["users"]:
+    for user in _ask(folder, "GET", "2.0/mlflow/users/list")["users"]:
         yield user["username"]
 
 
-def _grant(place: Place, name: str, kind: str, which: str, permission: str) -> None:
+def _grant(folder: ServerFolder, name: str, kind: str, which: str, permission: str) -> None:
     about = {"username": name, "resource_type": kind, "resource_id": which}
     grant = {**about, "permission": permission}
     with suppress(UsageError):  # there was none; where there was one, MLflow takes no second
-        _ask(place, "POST", "3.0/mlflow/users/permissions/revoke", json=about)
-    _ask(place, "POST", "3.0/mlflow/users/permissions/grant", json=grant)
+        _ask(folder, "POST", "3.0/mlflow/users/permissions/revoke", json=about)
+    _ask(folder, "POST", "3.0/mlflow/users/permissions/grant", json=grant)
 
 
-def _ask(place: Place, method: str, path: str, **content: Any) -> Any:
+def _ask(folder: ServerFolder, method: str, path: str, **content: Any) -> Any:
     """Ask the running server as its administrator. Raises UsageError for what it refuses."""
-    uri, password = place.state()["uri"], place.secrets().admin_password
+    uri, password = folder.state()["uri"], folder.secrets().admin_password
     try:
         with requests.Session() as session:
             session.trust_env = False  # no proxy between us and our own server, no .netrc

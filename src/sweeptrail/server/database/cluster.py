@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sweeptrail.errors import ServerError
-from sweeptrail.server import postgres
-from sweeptrail.server.place import Place, Secrets, own_database_url
-from sweeptrail.server.services import Service
+from sweeptrail.server.database import postgres
+from sweeptrail.server.database.account import own_account
+from sweeptrail.server.folder import Secrets, ServerFolder, own_database_url
+from sweeptrail.server.process import Service
 from sweeptrail.system.locks import locked
 
 PATIENCE = 60.0
@@ -33,17 +34,17 @@ class Database:
         return self.url.replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
-def own_service(place: Place, secrets: Secrets) -> tuple[Service, Database]:
+def own_service(folder: ServerFolder, secrets: Secrets) -> tuple[Service, Database]:
     """Return the PostgreSQL that we bring, made when it is missing and not started yet."""
-    postgres.make(place, secrets.database_password)
+    postgres.make(folder, secrets.database_password)
     port = postgres.free_port()
     service = Service(
         "database",
-        postgres.command(place, port),
+        postgres.command(folder, port),
         {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
-        lambda: postgres.is_ready(place, port),
-        place.logs / "postgresql.log",
-        account=postgres.own_account(),
+        lambda: postgres.is_ready(folder, port),
+        folder.logs / "postgresql.log",
+        account=own_account(),
         stop_signal=postgres.FAST,
         grace=PATIENCE,
     )
@@ -69,20 +70,20 @@ def start(service: Service) -> None:
 
 
 @contextmanager
-def database(place: Place) -> Iterator[Database]:
+def database(folder: ServerFolder) -> Iterator[Database]:
     """Yield the database of a server, running or not; ours is started and ended when the server is not running."""
-    kept = place.kept()
-    if kept.database_url:
-        yield Database(kept.database_url, {})
+    configuration = folder.configuration()
+    if configuration.database_url:
+        yield Database(configuration.database_url, {})
         return
-    secrets = place.secrets()
-    with locked(place.lock) as was_free:
+    secrets = folder.secrets()
+    with locked(folder.lock) as was_free:
         if was_free:
-            service, found = own_service(place, secrets)
+            service, found = own_service(folder, secrets)
             try:
                 start(service)
                 yield found
             finally:
                 service.stop()
             return
-    yield Database(place.state()["database_url"], {"PGPASSWORD": secrets.database_password})
+    yield Database(folder.state()["database_url"], {"PGPASSWORD": secrets.database_password})

@@ -1,72 +1,68 @@
-"""What MLflow's server would do and a tracking server for sweeps must not: it is refused, whoever asks."""
+"""All that is replaced in MLflow, by names that are its own affair: each is looked for before the server starts."""
 
 import errno
 import os
-import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
-Scope = MutableMapping[str, Any]
-Channel = Callable[..., Awaitable[Any]]
-Application = Callable[[Scope, Channel, Channel], Awaitable[None]]
+from sweeptrail.errors import ServerError
 
-CLOSED = re.compile(
-    r"/signup|/gateway/|/v1/|/(ajax-)?api/\d\.\d/"
-    r"(jobs|mlflow/(assistant|gateway|gateway-proxy|mcp-servers|prompt-optimization|runs/create-promptlab-run"
-    r"|scorers|users/create-ui|webhooks|workspaces)(/|$))"
-)
-"""What runs code on the server, reaches out from it to addresses that a user names, or lets people sign up."""
+VERSION = "3.17."
+"""How the versions of MLflow begin whose names these are."""
 
-UNCLEAR = re.compile(r"//|\\|[\x00-\x1f]")
-"""What no client of MLflow puts into a path, and what two programs may understand in two ways."""
+NAMES = {
+    "mlflow.server.auth": (
+        "_can_create_in_workspace",
+        "_role_grant_for_resource",
+        "_run_requirement",
+        "app",
+        "create_app",
+        "store.get_user",
+    ),
+    "mlflow.server.handlers": (
+        "MultipartDownloadMixin",
+        "MultipartUploadMixin",
+        "PresignedUploadMixin",
+        "_get_tracking_store",
+        "initialize_backend_stores",
+    ),
+    "mlflow.store.artifact.local_artifact_repo": ("LocalArtifactRepository.delete_artifacts",),
+    "mlflow.store.tracking.sqlalchemy_store": ("SqlAlchemyStore.create_experiment",),
+    "mlflow.utils.uri": ("validate_path_within_directory",),
+    "mlflow.utils.workspace_utils": ("DEFAULT_WORKSPACE_NAME",),
+}
+"""What is replaced here, and what the replacements use."""
 
-BODY = 16 << 20
-"""Bytes; the largest request of a sweep has 1. MLflow reads the body whole before it looks at the login."""
-
-STREAMED = re.compile(r"/(ajax-)?api/2\.0/mlflow-artifacts/artifacts/")
-"""Where MLflow writes to disk as it reads, and looks at the login before: artifacts may be large."""
-
-CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+RUNS = 100_000
+"""Of how many runs to remember the experiment: 30 MB."""
 
 IMPOSSIBLE = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR)
 """What is wrong with the name of an artifact when the system says so, and not with the server."""
 
 
-def guarded(application: Application, origins: tuple[str, ...]) -> Application:
-    """Return an application that passes on what is not refused; `origins` are the pages that may change something."""
+def check() -> None:
+    """Raise ServerError unless MLflow is of the version whose names are replaced here, and has each of them."""
+    from mlflow.version import VERSION as INSTALLED  # MLflow's own name
 
-    async def answer(scope: Scope, receive: Channel, send: Channel) -> None:
-        refusal = _refusal(scope, origins) if scope["type"] == "http" else None
-        if refusal is None:
-            await application(scope, receive, send)
-            return
-        status, reason = refusal
-        headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]  # the body stays unread
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": reason.encode()})
-
-    return answer
+    if not INSTALLED.startswith(VERSION):
+        raise ServerError(f"MLflow {INSTALLED}: expected {VERSION}x, which the server's guards are made for")
+    if missing := ", ".join(_missing()):
+        raise ServerError(f"MLflow {INSTALLED}: expected {missing}, which the server's guards replace; got none")
 
 
-def _refusal(scope: Scope, origins: tuple[str, ...]) -> tuple[int, str] | None:
-    path, headers = scope["path"], dict(scope["headers"])
-    if UNCLEAR.search(path):
-        return 400, "This path is not understood."
-    if CLOSED.match(path):
-        return 403, "This part of MLflow is closed on this server."
-    # MLflow itself lets every page of localhost write, and every page at all ask by GraphQL.
-    if scope["method"] in CHANGES and headers.get(b"origin", origins[0].encode()).decode("latin-1") not in origins:
-        return 403, "Cross-origin request blocked"
-    if scope["method"] == "PUT" and STREAMED.match(path):
-        return None
-    if b"transfer-encoding" in headers:
-        return 411, "The length of this request has to be known."
-    if int(headers.get(b"content-length", b"0")) > BODY:  # a number, or uvicorn has refused it
-        return 413, f"This request is larger than {BODY} bytes."
-    return None
+def _missing() -> Iterator[str]:
+    for module, names in NAMES.items():
+        for name in names:
+            try:
+                attrgetter(name)(import_module(module))
+            except (ImportError, AttributeError):
+                yield f"{module}.{name}"
 
 
-def close_ways_out(auth: Any, application: Any) -> None:
+def patch(auth: Any, application: Any) -> None:
     """Let MLflow's application work with nothing outside the artifact root, and blame the client for its mistakes."""
     from mlflow.server import handlers
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
@@ -75,6 +71,7 @@ def close_ways_out(auth: Any, application: Any) -> None:
     _keep_artifacts_together(handlers._get_tracking_store())
     _delete_no_links(LocalArtifactRepository)
     _let_readers_create_nothing(auth)
+    _remember_experiments(auth)
     hooks = auth.app.before_request_funcs.setdefault(None, [])
     hooks.insert(0, _refuse_what_is_no_object)  # before MLflow's own, which fail on it
     auth.app.register_error_handler(OSError, _impossible_name)
@@ -84,7 +81,6 @@ def close_ways_out(auth: Any, application: Any) -> None:
 def _hand_out_no_addresses(handlers: Any) -> None:
     """Send nobody to the object store, which clients may not be able to reach: MLflow would, for large files."""
     for name in ("MultipartUploadMixin", "MultipartDownloadMixin", "PresignedUploadMixin"):
-        assert getattr(handlers, name)  # another version may call it otherwise
         setattr(handlers, name, _Nothing)
 
 
@@ -131,14 +127,37 @@ def _let_readers_create_nothing(auth: Any) -> None:
     """Let only those create an experiment or a model who may write to all: MLflow lets everybody, and own it."""
     from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME
 
-    assert auth._can_create_in_workspace  # another version may ask in another way, and must not be let through
-
     def can_create(username: str) -> bool:
         user = auth.store.get_user(username)
         found = auth._role_grant_for_resource(user.id, "experiment", "*", DEFAULT_WORKSPACE_NAME)
         return found is not None and bool(found.can_update)
 
     auth._can_create_in_workspace = can_create
+
+
+def _remember_experiments(auth: Any) -> None:
+    """Let MLflow ask only once in which experiment a run is, by which it decides who may write to it.
+
+    That never changes. It reads the whole run for it, at each request: 40 % of a log_batch's time.
+    """
+    ask = auth._run_requirement
+
+    @lru_cache(RUNS)
+    def known(run_id: str, action: str) -> Any:
+        found = ask(run_id, action)
+        if found is None:
+            raise LookupError  # which is not remembered: the run may be created yet
+        anchor, requirements = found
+        return anchor, tuple(requirements)
+
+    def requirement(run_id: str, action: str) -> Any:
+        try:
+            anchor, requirements = known(run_id, action)
+        except LookupError:
+            return None
+        return anchor, list(requirements)  # MLflow appends to it
+
+    auth._run_requirement = requirement
 
 
 def _refuse_what_is_no_object() -> tuple[str, int] | None:

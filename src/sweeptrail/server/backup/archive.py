@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO
 
 from sweeptrail.errors import ServerError, UsageError
-from sweeptrail.server import postgres
-from sweeptrail.server.artifacts import store
-from sweeptrail.server.cluster import Database, database
-from sweeptrail.server.place import Kept, Place, Secrets, read_json, write_whole
+from sweeptrail.server.backup.artifacts import store
+from sweeptrail.server.database import postgres
+from sweeptrail.server.database.cluster import Database, database
+from sweeptrail.server.folder import Configuration, Secrets, ServerFolder, read_json, write_json
 
 FORMAT = 1
 MANIFEST, SECRETS, DUMP, ARTIFACTS = "manifest.json", "secrets.json", "database.dump", "artifacts/"
@@ -26,23 +26,23 @@ CHECKSUMS = "checksums.json"
 """The last member, without which a backup is none."""
 
 
-def backup(place: Place, file: Path) -> int:
+def backup(folder: ServerFolder, file: Path) -> int:
     """Write everything that a server holds into one file, whole or not at all; return how many artifacts.
 
     The server may be running and its clients writing: the database is as it was at one moment, and each artifact that
     it speaks of is there, whole. Raises ServerError if the file is there already or cannot be written.
     """
-    with database(place) as found:
-        return write(place, file, found)
+    with database(folder) as found:
+        return write(folder, file, found)
 
 
-def write(place: Place, file: Path, found: Database) -> int:
+def write(folder: ServerFolder, file: Path, found: Database) -> int:
     """Write the backup from a database that is running."""
     if file.exists():
         raise UsageError(f"{file}: is there already; write another file")
-    secrets, kept = place.secrets(), place.kept()
-    served = read_json(place.served).get("mlflow", "")  # whose tables these are: not ours when they are upgraded
-    about = {"format": FORMAT, "made": time.time(), "mlflow": served, **asdict(kept)}
+    secrets, configuration = folder.secrets(), folder.configuration()
+    served = read_json(folder.served).get("mlflow", "")  # whose tables these are: not ours when they are upgraded
+    about = {"format": FORMAT, "made": time.time(), "mlflow": served, **asdict(configuration)}
     try:
         with _whole(file) as (archive, scratch):
             checksums = {
@@ -50,10 +50,10 @@ def write(place: Place, file: Path, found: Database) -> int:
                 SECRETS: _add(archive, SECRETS, json.dumps(asdict(secrets)).encode()),
             }
             dump = scratch / "database.dump"
-            postgres.dump(place, found.url, dump, found.environment)
+            postgres.dump(folder, found.url, dump, found.environment)
             checksums[DUMP] = _add_file(archive, DUMP, dump)
             # After the database, which thereby speaks of no artifact that is not there yet.
-            for name, path in store(place, kept).files(scratch):
+            for name, path in store(folder, configuration).files(scratch):
                 checksums[ARTIFACTS + name] = _add_file(archive, ARTIFACTS + name, path)
             _add(archive, CHECKSUMS, json.dumps(checksums).encode())
     except OSError as error:
@@ -61,28 +61,26 @@ def write(place: Place, file: Path, found: Database) -> int:
     return sum(name.startswith(ARTIFACTS) for name in checksums)
 
 
-def restore(place: Place, file: Path, asked: Kept) -> int:
-    """Read a backup into an empty place; return how many artifacts there are. It is read whole or not at all.
+def restore(folder: ServerFolder, file: Path, asked: Configuration) -> int:
+    """Read a backup into an empty folder; return how many artifacts there are. It is read whole or not at all.
 
-    Raises UsageError if the place or the database is not empty, ServerError if the backup is damaged.
+    Raises UsageError if the folder or the database is not empty, ServerError if the backup is damaged.
     """
-    if place.folder.exists() and any(place.folder.iterdir()):
-        raise UsageError(
-            f"{place.folder}: expected an empty folder or none, got one with files; write another --folder"
-        )
-    unfinished = Place(place.folder.with_name(f".{place.folder.name}.unfinished"))
-    shutil.rmtree(unfinished.folder, ignore_errors=True)
+    if folder.path.exists() and any(folder.path.iterdir()):
+        raise UsageError(f"{folder.path}: expected an empty folder or none, got one with files; write another --folder")
+    unfinished = ServerFolder(folder.path.with_name(f".{folder.path.name}.unfinished"))
+    shutil.rmtree(unfinished.path, ignore_errors=True)
     unfinished.make()
     try:
         with _checked(file) as (archive, members):
             count = _read(unfinished, archive, members, asked)
-        if place.folder.exists():
-            place.folder.rmdir()
-        os.replace(unfinished.folder, place.folder)
+        if folder.path.exists():
+            folder.path.rmdir()
+        os.replace(unfinished.path, folder.path)
     except OSError as error:
-        raise ServerError(f"{place.folder}: could not be restored: {error.strerror or error}") from error
+        raise ServerError(f"{folder.path}: could not be restored: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(unfinished.folder, ignore_errors=True)
+        shutil.rmtree(unfinished.path, ignore_errors=True)
     return count
 
 
@@ -127,17 +125,19 @@ def _belongs(name: str) -> bool:
     return is_artifact or name in (MANIFEST, SECRETS, DUMP, CHECKSUMS)
 
 
-def _read(place: Place, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], asked: Kept) -> int:
-    place.keep(asked)
+def _read(
+    folder: ServerFolder, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], asked: Configuration
+) -> int:
+    folder.configured(asked)
     secrets = Secrets(**json.loads(_content(archive, members[SECRETS])))
     # A new one, as the database is: what stands in a file from elsewhere is no part of a statement.
-    place.keep_secrets(replace(secrets, database_password=Secrets.new().database_password))
-    write_whole(place.served, {"mlflow": json.loads(_content(archive, members[MANIFEST]))["mlflow"]})
-    target = store(place, asked)
+    folder.keep_secrets(replace(secrets, database_password=Secrets.new().database_password))
+    write_json(folder.served, {"mlflow": json.loads(_content(archive, members[MANIFEST]))["mlflow"]})
+    target = store(folder, asked)
     if not target.is_empty():
         raise UsageError(f"{target.uri}: expected a place without artifacts; write another --artifacts")
-    with tempfile.TemporaryDirectory(dir=place.folder) as scratch, database(place) as found:
-        if not postgres.is_empty(place, found.url, found.environment):
+    with tempfile.TemporaryDirectory(dir=folder.path) as scratch, database(folder) as found:
+        if not postgres.is_empty(folder, found.url, found.environment):
             raise UsageError(f"{found.url}: expected an empty database; write another --database-url")
         dump, artifact = Path(scratch, "database.dump"), Path(scratch, "artifact")
         names = [name for name in members if name.startswith(ARTIFACTS)]
@@ -146,7 +146,7 @@ def _read(place: Place, archive: tarfile.TarFile, members: dict[str, tarfile.Tar
             target.put(artifact, name.removeprefix(ARTIFACTS))
         _extract(archive, members[DUMP], dump)
         # Last, since it is all or nothing: a database that holds something is a restored one.
-        postgres.restore(place, found.url, dump, found.environment)
+        postgres.restore(folder, found.url, dump, found.environment)
     return len(names)
 
 

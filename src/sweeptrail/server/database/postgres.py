@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import pwd
 import random
 import shutil
 import signal
@@ -14,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeptrail.errors import ServerError, UsageError
-from sweeptrail.server.place import DATABASE, Place
-
-ACCOUNT = "sweeptrail-database"
-"""Who runs PostgreSQL where we are root, as which it refuses to run."""
+from sweeptrail.server.database.account import own_account
+from sweeptrail.server.folder import DATABASE, ServerFolder
 
 FAST = signal.SIGINT
 """Ends PostgreSQL without waiting for its clients."""
@@ -32,84 +29,66 @@ LOGINS = f"host {DATABASE} {DATABASE} 127.0.0.1/32 scram-sha-256\n"
 """Who may log in, from where, with what; PostgreSQL refuses everybody else."""
 
 
-def make(place: Place, password: str) -> None:
+def make(folder: ServerFolder, password: str) -> None:
     """Make an empty database cluster with one role and one database, unless there is one. It is whole or absent.
 
     Connections come over the loopback and have to know the password (SCRAM-SHA-256).
     """
-    if place.database.exists():
+    if folder.database.exists():
         return
-    for left in place.folder.glob("postgresql.unfinished-*"):
+    for left in folder.path.glob("postgresql.unfinished-*"):
         shutil.rmtree(left, ignore_errors=True)
     # Each attempt has a folder of its own: an initdb may outlive a start that was killed, for a second.
-    unfinished = Path(tempfile.mkdtemp(prefix="postgresql.unfinished-", dir=place.folder))
+    unfinished = Path(tempfile.mkdtemp(prefix="postgresql.unfinished-", dir=folder.path))
     account = own_account()
     if account:
         shutil.chown(unfinished, account, account)
     options = [f"--pgdata={unfinished}", f"--username={SUPERUSER}", "--auth=reject", "--encoding=UTF8"]
-    _run(place, "initdb", [*options, "--locale=C.UTF-8"])
+    _run(folder, "initdb", [*options, "--locale=C.UTF-8"])
     (unfinished / "pg_hba.conf").write_text(LOGINS)
     statements = f"CREATE ROLE {DATABASE} LOGIN PASSWORD '{password}'\nCREATE DATABASE {DATABASE} OWNER {DATABASE}\n"
-    _run(place, "postgres", ["--single", "-D", str(unfinished), "postgres"], text=statements)
-    os.replace(unfinished, place.database)
+    _run(folder, "postgres", ["--single", "-D", str(unfinished), "postgres"], text=statements)
+    os.replace(unfinished, folder.database)
 
 
-def command(place: Place, port: int) -> list[str]:
+def command(folder: ServerFolder, port: int) -> list[str]:
     """Return the words that start PostgreSQL, which nobody reaches but through the loopback."""
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "log_checkpoints": "off"}
     words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    return [str(program(place, "postgres")), "-D", str(place.database), *words]
+    return [str(program(folder, "postgres")), "-D", str(folder.database), *words]
 
 
-def is_ready(place: Place, port: int) -> bool:
+def is_ready(folder: ServerFolder, port: int) -> bool:
     """Tell whether PostgreSQL says of itself that it takes connections at this port.
 
     One that was killed has left such a file too, with the port that it had.
     """
     try:
-        lines = place.database.joinpath("postmaster.pid").read_text().splitlines()
+        lines = folder.database.joinpath("postmaster.pid").read_text().splitlines()
         return (lines[3], lines[7].strip()) == (str(port), "ready")
     except (OSError, IndexError):
         return False
 
 
-def dump(place: Place, url: str, file: Path, environment: Mapping[str, str]) -> None:
+def dump(folder: ServerFolder, url: str, file: Path, environment: Mapping[str, str]) -> None:
     """Write a snapshot of a database: what was committed at one moment, whatever is being written meanwhile."""
     options = ["--format=custom", "--no-owner", "--no-privileges", f"--file={file}", f"--dbname={url}"]
-    _client(place, "pg_dump", options, environment)
+    _client(folder, "pg_dump", options, environment)
 
 
-def restore(place: Place, url: str, file: Path, environment: Mapping[str, str]) -> None:
+def restore(folder: ServerFolder, url: str, file: Path, environment: Mapping[str, str]) -> None:
     """Read a snapshot into an empty database: all of it or nothing."""
     options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={url}", str(file)]
-    _client(place, "pg_restore", options, environment)
+    _client(folder, "pg_restore", options, environment)
 
 
-def is_empty(place: Place, url: str, environment: Mapping[str, str]) -> bool:
+def is_empty(folder: ServerFolder, url: str, environment: Mapping[str, str]) -> bool:
     """Tell whether a database has no table of ours."""
     statement = "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
-    return _client(place, "psql", ["-XAtc", statement, url], environment).strip() == "0"
+    return _client(folder, "psql", ["-XAtc", statement, url], environment).strip() == "0"
 
 
-def own_account() -> str | None:
-    """Return whose PostgreSQL is to be: None for our own, or an account that is made when we are root."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        pwd.getpwnam(ACCOUNT)
-    except KeyError:
-        command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell=/usr/sbin/nologin", ACCOUNT]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise ServerError(
-                f"PostgreSQL does not run as root, and its account {ACCOUNT} could not be made "
-                f"({_last_line(getattr(error, 'stderr', '') or str(error))}); start the server as another user"
-            ) from error
-    return ACCOUNT
-
-
-def program(place: Place, name: str) -> Path:
+def program(folder: ServerFolder, name: str) -> Path:
     """Return the path of a program of PostgreSQL's that its account may run.
 
     Raises UsageError, with the command that installs it, when the wheel is missing.
@@ -122,7 +101,7 @@ def program(place: Place, name: str) -> Path:
     if account is None or _may_run(installed / "bin" / "postgres", account):
         return installed / "bin" / name
     # As root, the packages may lie where no other account may look.
-    copy = place.folder / "programs"
+    copy = folder.path / "programs"
     if not copy.exists():
         unfinished = copy.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -130,7 +109,7 @@ def program(place: Place, name: str) -> Path:
         os.replace(unfinished, copy)
     if not _may_run(copy / "bin" / "postgres", account):
         raise ServerError(
-            f"{place.folder}: expected a folder that the account {account} may enter, since PostgreSQL does not run "
+            f"{folder.path}: expected a folder that the account {account} may enter, since PostgreSQL does not run "
             "as root; write --folder and such a folder, or start the server as another user"
         )
     return copy / "bin" / name
@@ -159,20 +138,20 @@ def _may_run(path: Path, account: str) -> bool:
     return done.returncode == 0
 
 
-def _run(place: Place, name: str, options: Sequence[str], *, text: str = "") -> None:
+def _run(folder: ServerFolder, name: str, options: Sequence[str], *, text: str = "") -> None:
     account = own_account()
     whose: dict[str, Any] = {"user": account, "group": account, "extra_groups": []} if account else {}
     done = subprocess.run(
-        [program(place, name), *options], input=text, cwd="/", capture_output=True, text=True, check=False, **whose
+        [program(folder, name), *options], input=text, cwd="/", capture_output=True, text=True, check=False, **whose
     )
     # In single-user mode a statement that fails ends with the exit code 0.
     if done.returncode or "ERROR" in done.stderr:
         raise ServerError(f"PostgreSQL's {name} failed: {_last_line(done.stderr)}")
 
 
-def _client(place: Place, name: str, options: Sequence[str], environment: Mapping[str, str]) -> str:
+def _client(folder: ServerFolder, name: str, options: Sequence[str], environment: Mapping[str, str]) -> str:
     done = subprocess.run(
-        [program(place, name), *options],
+        [program(folder, name), *options],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

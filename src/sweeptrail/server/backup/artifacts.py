@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sweeptrail.errors import ServerError
-from sweeptrail.server.place import Kept, Place
+from sweeptrail.server.folder import Configuration, ServerFolder
 
 QUIET = 1.0
 """Seconds for which a file has to be unchanged: MLflow 3.13 writes an artifact in place."""
@@ -37,9 +37,9 @@ class Store(Protocol):
         """Tell whether there is no file."""
 
 
-def store(place: Place, kept: Kept) -> Store:
+def store(folder: ServerFolder, configuration: Configuration) -> Store:
     """Return where a server keeps its artifacts."""
-    return RemoteStore(kept.artifacts) if kept.artifacts else FolderStore(place.artifacts)
+    return RemoteStore(configuration.artifacts) if configuration.artifacts else FolderStore(folder.artifacts)
 
 
 class FolderStore:

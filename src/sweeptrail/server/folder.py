@@ -10,6 +10,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from sweeptrail.errors import ServerError, UsageError
+from sweeptrail.system.files import write_whole
 from sweeptrail.system.locks import is_locked
 
 ADMIN = "admin"
@@ -18,7 +19,7 @@ DATABASE = "mlflow"
 
 
 @dataclass(frozen=True)
-class Kept:
+class Configuration:
     """What a server keeps from its first start on, since its runs would be gone with another choice."""
 
     database_url: str = ""
@@ -43,31 +44,31 @@ class Secrets:
 
 
 @dataclass(frozen=True)
-class Place:
+class ServerFolder:
     """The folder of one server."""
 
-    folder: Path
+    path: Path
 
     @classmethod
-    def named(cls, folder: Path | None) -> Self:
+    def named(cls, path: Path | None) -> Self:
         """Return the folder given, or the usual one."""
-        return cls((folder or usual_folder()).expanduser().absolute())
+        return cls((path or usual_folder()).expanduser().absolute())
 
     @property
     def database(self) -> Path:
-        return self.folder / "postgresql"
+        return self.path / "postgresql"
 
     @property
     def artifacts(self) -> Path:
-        return self.folder / "artifacts"
+        return self.path / "artifacts"
 
     @property
     def backups(self) -> Path:
-        return self.folder / "backups"
+        return self.path / "backups"
 
     @property
     def logs(self) -> Path:
-        return self.folder / "logs"
+        return self.path / "logs"
 
     @property
     def log(self) -> Path:
@@ -76,17 +77,17 @@ class Place:
     @property
     def lock(self) -> Path:
         """Held by the process that looks after the server and its database."""
-        return self.folder / "lock"
+        return self.path / "lock"
 
     @property
     def running(self) -> Path:
         """What that process says of itself, as JSON."""
-        return self.folder / "running.json"
+        return self.path / "running.json"
 
     @property
     def served(self) -> Path:
         """Which version of MLflow has answered here last, as JSON."""
-        return self.folder / "served.json"
+        return self.path / "served.json"
 
     @property
     def exists(self) -> bool:
@@ -100,27 +101,26 @@ class Place:
     def make(self) -> None:
         """Make the folder, for its owner alone. Raises ServerError if that cannot be done."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             # PostgreSQL refuses to run as root: its own account must be able to pass through.
-            self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
             for folder in (self.artifacts, self.backups, self.logs):
                 folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise ServerError(
-                f"{self.folder}: expected a folder that can be written, got: {error.strerror}; "
+                f"{self.path}: expected a folder that can be written, got: {error.strerror}; "
                 "write --folder and a folder of yours"
             ) from error
 
-    def keep(self, asked: Kept) -> Kept:
-        """Return what the server keeps its data in, and remember it at its first start.
+    def configured(self, asked: Configuration) -> Configuration:
+        """Return the server's configuration, which is what is asked for at its first start.
 
         Raises UsageError if something else is asked for than what it was started with.
         """
-        path = self.folder / "kept.json"
-        if not path.exists():
-            write_whole(path, asdict(asked))
+        if not self._configuration.exists():
+            write_json(self._configuration, asdict(asked))
             return asked
-        kept = self.kept()
+        kept = self.configuration()
         differs = [
             f"{name}: this server keeps its data in {of_kept or 'its own folder'}, asked for {of_asked}; "
             "leave the option out, or write another --folder"
@@ -134,13 +134,17 @@ class Place:
             raise UsageError(differs)
         return kept
 
-    def kept(self) -> Kept:
+    def configuration(self) -> Configuration:
         """Return what the server was first started with. Raises ServerError when no server was started here."""
-        return Kept(**self._read(self.folder / "kept.json"))
+        return Configuration(**self._read(self._configuration))
+
+    @property
+    def _configuration(self) -> Path:
+        return self.path / "kept.json"
 
     @property
     def _secrets(self) -> Path:
-        return self.folder / "secrets.json"
+        return self.path / "secrets.json"
 
     def secrets(self) -> Secrets:
         """Return the passwords and keys. Raises ServerError when no server was started here."""
@@ -151,14 +155,14 @@ class Place:
             content: dict[str, str] = json.loads(path.read_text())
         except FileNotFoundError:
             raise ServerError(
-                f"{self.folder}: no server was started here; write --folder, or sweeptrail server start"
+                f"{self.path}: no server was started here; write --folder, or sweeptrail server start"
             ) from None
         except (OSError, ValueError) as error:
             raise ServerError(f"{path}: cannot be read: {error}") from error
         return content
 
     def keep_secrets(self, kept: Secrets) -> None:
-        write_whole(self._secrets, asdict(kept))
+        write_json(self._secrets, asdict(kept))
 
     def with_admin_password(self, password: str) -> None:
         self.keep_secrets(replace(self.secrets(), admin_password=password))
@@ -174,9 +178,9 @@ class Place:
             try:
                 state: dict[str, Any] = json.loads(self.running.read_text())
             except (OSError, ValueError):
-                raise ServerError(f"{self.folder}: the server is just starting; try again in a moment") from None
+                raise ServerError(f"{self.path}: the server is just starting; try again in a moment") from None
             return state
-        raise ServerError(f"{self.folder}: no server is running here; start it with sweeptrail server start")
+        raise ServerError(f"{self.path}: no server is running here; start it with sweeptrail server start")
 
 
 def usual_folder() -> Path:
@@ -195,15 +199,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_whole(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file whole or not at all, readable by its owner only."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "w") as stream:
-        json.dump(content, stream, indent=2)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(content, indent=2), mode=0o600)
 
 
 def checked_artifacts(uri: str) -> str:

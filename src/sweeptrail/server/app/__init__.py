@@ -1,0 +1,1 @@
+"""MLflow's server as a team needs it: how it is started, what it is guarded from, what is replaced in it."""

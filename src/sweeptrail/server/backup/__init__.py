@@ -1,0 +1,1 @@
+"""A server in one file, and back."""

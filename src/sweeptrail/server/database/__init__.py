@@ -1,0 +1,1 @@
+"""The PostgreSQL that a server keeps its runs and its users in."""
