@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sweeptrail.engines import Engine, Work
+from sweeptrail.engines import Engine, Options, Work
 from sweeptrail.engines.carry_out import results as results_of
 from sweeptrail.engines.processes.engine import Processes
 from sweeptrail.engines.processes.forkserver import ForkServer
-from sweeptrail.engines.ray.engine import Ray, RayOptions, connect, import_ray
+from sweeptrail.engines.ray.engine import Ray, connect, import_ray
 from sweeptrail.engines.serial import Serial
 from sweeptrail.records import Job, RunResult
 from tests import engine_works as works
@@ -34,7 +34,7 @@ class Candidate:
 ENGINES = {
     "serial": Candidate(Serial, isolates=False),
     "processes": Candidate(lambda: Processes(2, 1, ForkServer(()))),
-    "ray": Candidate(lambda: Ray(RayOptions(workers=2)), sees_how_workers_die=False),
+    "ray": Candidate(lambda: Ray(Options(workers=2)), sees_how_workers_die=False),
 }
 
 every_engine = pytest.mark.parametrize("name", ENGINES)

@@ -13,9 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
+from sweeptrail.engines import Options
 from sweeptrail.engines.carry_out import results as results_of
 from sweeptrail.engines.ray import worker
-from sweeptrail.engines.ray.engine import Ray, RayOptions
+from sweeptrail.engines.ray.engine import Ray
 from sweeptrail.engines.serial import Serial
 from sweeptrail.errors import SweeptrailError, UsageError
 from sweeptrail.outbox import journal
@@ -63,7 +64,7 @@ def test_a_node_that_dies_in_the_middle_of_a_sweep_costs_no_run_and_changes_no_n
     doomed = cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
     (tmp_path / "doomed").write_text(doomed.node_id)
     results = []
-    for result in results_of(Ray(RayOptions(address=cluster.address)), work, works.training_jobs(12, tmp_path / "ray")):
+    for result in results_of(Ray(Options(address=cluster.address)), work, works.training_jobs(12, tmp_path / "ray")):
         results.append(result)
         if (tmp_path / "hangs").exists() and doomed in cluster.list_all_nodes():
             cluster.remove_node(doomed, allow_graceful=False)
@@ -94,7 +95,7 @@ def test_a_cluster_gets_our_code_and_the_needs_of_a_run_and_no_secret_in_writing
     tracked = [replace(job, folder=str(tmp_path / "sweep" / job.name), sinks=("outbox",)) for job in jobs]
     (tmp_path / "sweep").mkdir()
     end_shared_cluster()
-    options = RayOptions(
+    options = Options(
         threads=2,
         gpus_per_run=0.5,
         address=cluster.address,
@@ -151,17 +152,17 @@ def test_work_that_cannot_be_sent_is_refused() -> None:
 def test_more_gpus_than_there_are_is_refused() -> None:
     end_shared_cluster()
     with pytest.raises(UsageError, match=r"expected at most the \d+ GPUs of this machine, got 1000"):
-        list(results_of(Ray(RayOptions(gpus_per_run=1000)), works.square, works.jobs(1)))
+        list(results_of(Ray(Options(gpus_per_run=1000)), works.square, works.jobs(1)))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nonsense"])
 def test_a_cluster_that_does_not_answer_is_said_at_once(address: str) -> None:
     end_shared_cluster()
     with pytest.raises(UsageError, match=f"no cluster answers at '{address}'.*write RAY_ADDRESS=HOST:6379"):
-        list(results_of(Ray(RayOptions(address=address)), works.square, works.jobs(1)))
+        list(results_of(Ray(Options(address=address)), works.square, works.jobs(1)))
 
 
 def test_where_ray_is_missing_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SweeptrailError, match=r"write pip install 'sweeptrail\[ray\]'"):
-        list(results_of(Ray(RayOptions()), works.square, works.jobs(1)))
+        list(results_of(Ray(Options()), works.square, works.jobs(1)))

@@ -2,12 +2,36 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from sweeptrail.records import Job, RunResult
 
 Work = Callable[[Job], RunResult]
 """What is done with a job. It pickles, and it does not raise: a failed run is a result too."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an engine carries runs out; those that it has no use for are left alone."""
+
+    retries: int = 1
+    """How often a run is tried again whose worker or machine died."""
+    workers: int | None = None
+    """How many runs there are at a time; None for as many as there is room for."""
+    threads: int = 1
+    """Of one run."""
+    gpus_per_run: float = 0.0
+    """How many a cluster keeps for a run."""
+    address: str = ""
+    """Of a cluster; else RAY_ADDRESS, else one of this machine's own."""
+    modules: tuple[str, ...] = ()
+    """Names of modules of the current folder that a cluster does not have."""
+    tracking_uri: str = field(default="", repr=False)
+    """The server that workers report to whose machine does not have the sweep's folder."""
+    sweep_folder: Path | None = None
+    """None when the runs are not tracked."""
 
 
 class Crew(Protocol):

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from sweeptrail.engines import Engine
+from sweeptrail.engines import Engine, Options
 from sweeptrail.engines.processes.engine import Processes, auto_workers
 from sweeptrail.engines.processes.forkserver import ForkServer
-from sweeptrail.engines.ray.engine import Ray, RayOptions
+from sweeptrail.engines.ray.engine import Ray
 from sweeptrail.engines.serial import Serial
 
 
-def create(name: str, options: RayOptions, server: ForkServer) -> Engine:
+def create(name: str, options: Options, server: ForkServer) -> Engine:
     """Return the engine of this name; the fork server, which may have been started already, is for `processes`."""
     makers: dict[str, Callable[[], Engine]] = {
         "serial": Serial,

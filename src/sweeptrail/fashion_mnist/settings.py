@@ -74,9 +74,7 @@ PARAMETERS = (
         "shuffle", "true,false", boolean, "true or false", "whether each epoch has an order of its own", is_column=True
     ),
     _axis("optimizer", "adam", one_of(OPTIMIZERS), f"any of {', '.join(OPTIMIZERS)}", "what learns from the gradients"),
-    _axis(
-        "weight_decay", "0", number(float, 0), "numbers from 0", "weight decay of the optimizer", example="0,0.0001"
-    ),
+    _axis("weight_decay", "0", number(float, 0), "numbers from 0", "weight decay of the optimizer", example="0,0.0001"),
     _axis(
         "network",
         "Network",
@@ -100,9 +98,7 @@ PARAMETERS = (
         "a whole number from 0",
         "how many training images are held out to choose the best run by",
     ),
-    Parameter(
-        "threads", "1", number(int, 1), "a whole number from 1", "threads of one run", changes_numbers=False
-    ),
+    Parameter("threads", "1", number(int, 1), "a whole number from 1", "threads of one run", changes_numbers=False),
     Parameter(
         "device",
         "auto",
@@ -119,7 +115,7 @@ PARAMETERS = (
         "the folder with the data",
         is_of_run=False,
     ),
-)  # fmt: skip
+)
 
 
 def problems(values: Mapping[str, Any]) -> Iterable[str]:

@@ -6,15 +6,7 @@ from pathlib import Path
 
 from sweeptrail.errors import RefusedError
 from sweeptrail.outbox.delivery.state import DeliveryState
-from sweeptrail.outbox.entries import (
-    VERSION,
-    Closed,
-    Entry,
-    EpochMetrics,
-    FinalMetrics,
-    Opened,
-    Params,
-)
+from sweeptrail.outbox.entries import VERSION, Closed, Entry, EpochMetrics, FinalMetrics, Opened, Params
 from sweeptrail.outbox.history import COLUMNS
 from sweeptrail.outbox.journal import FILE_NAME, append
 from sweeptrail.outbox.sweep_folder import Description, KnownRun

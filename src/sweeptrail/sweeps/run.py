@@ -7,11 +7,10 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeptrail.engines import Engine
+from sweeptrail.engines import Engine, Options
 from sweeptrail.engines.carry_out import longest_first, results
 from sweeptrail.engines.create import create
 from sweeptrail.engines.processes.forkserver import ForkServer
-from sweeptrail.engines.ray.engine import RayOptions
 from sweeptrail.errors import Cancelled, UsageError
 from sweeptrail.outbox import sweep_folder
 from sweeptrail.outbox.delivery.background import BackgroundCourier
@@ -253,7 +252,7 @@ def _resumption(sweep: OpenSweep) -> AbstractContextManager[None]:
 def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
     """Return the engine that the settings name; `processes` forks its workers from `server`."""
     settings = plan.settings
-    options = RayOptions(
+    options = Options(
         retries=settings["retries"],
         workers=settings["workers"],
         threads=settings["threads"],

@@ -42,11 +42,7 @@ OWN = (
         "how many runs at a time; `auto` is one for each core",
     ),
     _own(
-        "retries",
-        "1",
-        number(int, 0),
-        "a whole number from 0",
-        "how often a run is tried again when its process died",
+        "retries", "1", number(int, 0), "a whole number from 0", "how often a run is tried again when its process died"
     ),
     _own(
         "gpus_per_run",
@@ -64,11 +60,7 @@ OWN = (
         "seconds to wait at the end for a tracking server that accepts nothing",
     ),
     _own(
-        "report",
-        "true",
-        boolean,
-        "true or false",
-        "whether `report.html` is drawn at the end, which takes two seconds",
+        "report", "true", boolean, "true or false", "whether `report.html` is drawn at the end, which takes two seconds"
     ),
     _own(
         "register",

@@ -14,13 +14,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from sweeptrail.engines import Work
+from sweeptrail.engines import Options, Work
 from sweeptrail.engines.carry_out import failed
 from sweeptrail.engines.processes.engine import auto_workers
 from sweeptrail.engines.ray import worker
@@ -36,31 +35,10 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to wait for the cluster; Ray itself tries for more than ten minutes."""
 
 
-@dataclass(frozen=True)
-class RayOptions:
-    """How a cluster is used."""
-
-    retries: int = 1
-    """How often a run is tried again, by Ray, whose worker or node died."""
-    workers: int | None = None
-    """How many runs there are at a time; None for as many as the cluster has room for."""
-    threads: int = 1
-    """Of one run."""
-    gpus_per_run: float = 0.0
-    address: str = ""
-    """Of the cluster; else RAY_ADDRESS, else one of this machine's own."""
-    modules: tuple[str, ...] = ()
-    """Names of modules of the current folder that the cluster does not have."""
-    tracking_uri: str = field(default="", repr=False)
-    """The server that workers report to whose machine does not have the sweep's folder."""
-    sweep_folder: Path | None = None
-    """None when the runs are not tracked."""
-
-
 class Ray:
     """Carries out jobs on a cluster. A process that is connected to Ray already, a notebook's, stays on its cluster."""
 
-    def __init__(self, options: RayOptions) -> None:
+    def __init__(self, options: Options) -> None:
         self.options = options
 
     @contextmanager
@@ -206,7 +184,7 @@ def _signals_held_back() -> Iterator[None]:
 class _Tasks:
     """The tasks that Ray has accepted and not answered."""
 
-    def __init__(self, ray: ModuleType, shared: Any, options: RayOptions) -> None:
+    def __init__(self, ray: ModuleType, shared: Any, options: Options) -> None:
         self._ray = ray
         self._shared = shared
         self._retries = options.retries
