@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+from mlflow import MlflowClient
 
 from tests.commands import environment
 from tests.server import free_port
+from tests.small_sweep import wait_for
 
 
 class TeamServer:
@@ -67,6 +70,51 @@ class TeamServer:
         assert added.returncode == 0, added.stderr
         [password] = [line.partition("PASSWORD=")[2] for line in added.stdout.splitlines() if "PASSWORD=" in line]
         return name, password
+
+
+STOPPED = """
+import pkgutil, sys, time
+from pathlib import Path
+
+moment, reached, *words = sys.argv[1:]
+owner_name, _, name = moment.rpartition(".")
+owner = pkgutil.resolve_name(owner_name)
+function = getattr(owner, name)
+
+def stopped(*positional, **named):
+    function(*positional, **named)
+    Path(reached).touch()
+    time.sleep(600)
+
+setattr(owner, name, stopped)
+from sweeptrail.cli import main
+main(["server", *words])
+"""
+"""`sweeptrail server WORDS`, which goes no further when a function has returned for the first time."""
+
+
+def kill_after(moment: str, *words: str) -> None:
+    """Run `sweeptrail server WORDS` and kill it, as a power cut would, when a function has done its work."""
+    with tempfile.TemporaryDirectory() as scratch:
+        reached = Path(scratch, "reached")
+        command = [sys.executable, "-c", STOPPED, moment, str(reached), *words]
+        process = subprocess.Popen(command, env=environment())
+        try:
+            wait_for(lambda: reached.exists() or process.poll() is not None)
+            assert process.poll() is None, f"it has ended before {moment}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def client(server: TeamServer, account: tuple[str, str]) -> Iterator[MlflowClient]:
+    """Speak to a server as somebody."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_USERNAME", account[0])
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", account[1])
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else an error takes minutes
+        yield MlflowClient(server.uri)
 
 
 @contextmanager

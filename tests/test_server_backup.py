@@ -1,18 +1,13 @@
 """A backup of a team's server is whole, restores everything, and is refused when it is not what was written."""
 
-import hashlib
-import io
-import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,18 +19,29 @@ from mlflow.entities import Run
 
 from sweeptrail.errors import ServerError
 from sweeptrail.server.backup import archive
-from sweeptrail.server.database import postgres
-from sweeptrail.server.database.cluster import Database, database
-from sweeptrail.server.folder import Configuration, Secrets, ServerFolder, write_json
+from sweeptrail.server.folder import Configuration, ServerFolder
 from tests.commands import environment
 from tests.server import process_group
 from tests.small_sweep import files_below, wait_for
-from tests.team_server import TeamServer, processes, server_folder, team_server
+from tests.team_server import TeamServer, client, kill_after, processes, server_folder, team_server
 
 pytestmark = pytest.mark.xdist_group("server-backup")
 
 SWEEP = ["--train-samples", "2000", "--validation-samples", "200", "--batch-size", "50", "--epochs", "12"]
 SWEEP += ["--workers", "1", "--report", "false", "--register", "none"]
+
+LAST_WAITS = """
+import sys, time
+from pathlib import Path
+
+def wait_in_the_last_run(event, arguments):
+    if event == "open" and "/4_" in str(arguments[0]) and "/events." in str(arguments[0]):
+        while not Path("go").exists():
+            time.sleep(0.05)
+
+sys.addaudithook(wait_in_the_last_run)
+"""
+"""Python's own hook for each process of a sweep: its last run waits until the test lets it go."""
 
 
 @dataclass
@@ -53,31 +59,27 @@ class Used:
 def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Used]:
     with team_server() as server, ExitStack() as sweeps:
         found = Used(server, [server.add_user(name) for name in ("ada", "grace")], server.folder.parent / "running.tar")
+        hook = tmp_path_factory.mktemp("hook")
+        (hook / "sitecustomize.py").write_text(LAST_WAITS)
         started = []
         for name, password in found.accounts:
             login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
-            env = environment(MLFLOW_TRACKING_URI=server.uri, **login)
+            paths = f"{hook}{os.pathsep}{environment()['PYTHONPATH']}"
+            env = environment(MLFLOW_TRACKING_URI=server.uri, PYTHONPATH=paths, **login)
             command = [sys.executable, "-m", "sweeptrail", "sweep", *SWEEP]
-            started.append(sweeps.enter_context(process_group(*command, cwd=tmp_path_factory.mktemp(name), env=env)))
+            folder = tmp_path_factory.mktemp(name)
+            started.append((sweeps.enter_context(process_group(*command, cwd=folder, env=env)), folder))
         wait_for(lambda: len(list((server.folder / "artifacts").glob("**/events.*"))) >= 3)
         made = server.command("backup", str(found.backup))
         assert made.returncode == 0, made.stderr
-        assert [process.poll() for process in started] == [None, None], "the sweeps were to be running meanwhile"
-        for process in started:
+        for process, folder in started:
+            assert process.poll() is None, "the sweeps were to be running meanwhile"
+            (folder / "go").touch()
+        for process, _ in started:
             _, errors = process.communicate(timeout=240)
             assert process.returncode == 0, errors
         found.delivered = files_below(server.folder / "artifacts")
         yield found
-
-
-@contextmanager
-def client(server: TeamServer, account: tuple[str, str]) -> Iterator[MlflowClient]:
-    """Speak to a server as somebody."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_USERNAME", account[0])
-        patch.setenv("MLFLOW_TRACKING_PASSWORD", account[1])
-        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else an error takes minutes
-        yield MlflowClient(server.uri)
 
 
 def runs(speaking: MlflowClient) -> list[Run]:
@@ -253,157 +255,43 @@ def test_a_disk_that_is_full_leaves_no_backup(used: Used, tmp_path: Path, size: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_backup_leaves_nothing_that_looks_like_one(used: Used, tmp_path: Path) -> None:
-    moments = random.Random(4)
-    for number in range(5):
-        file = tmp_path / f"{number}.tar"
-        kill_at_some_moment(moments.uniform(0.2, 0.7), "backup", str(file), "--folder", str(used.server.folder))
-        if file.exists():
-            with archive._checked(file):
-                pass
-    assert {path.suffix for path in tmp_path.iterdir() if not path.name.startswith(".backup-")} <= {".tar"}
+@pytest.mark.parametrize(
+    ("moment", "is_there"),
+    [
+        ("sweeptrail.server.database.postgres.dump", False),
+        ("sweeptrail.server.backup.archive._add_file", False),
+        ("os.fsync", False),
+        ("os.replace", True),
+    ],
+)
+def test_a_killed_backup_leaves_a_whole_one_or_nothing_that_looks_like_one(
+    used: Used, tmp_path: Path, moment: str, is_there: bool
+) -> None:
+    file = tmp_path / "killed.tar"
+    kill_after(moment, "backup", str(file), "--folder", str(used.server.folder))
+    assert [path for path in tmp_path.iterdir() if not path.name.startswith(".backup-")] == [file] * is_there
+    if is_there:
+        with archive._checked(file):
+            pass
+
+
+RESTORING = (
+    "sweeptrail.server.database.postgres._run",
+    "sweeptrail.server.database.postgres.is_empty",
+    "sweeptrail.server.backup.artifacts.FolderStore.put",
+    "sweeptrail.server.database.postgres.restore",
+    "sweeptrail.server.backup.archive._read",
+)
+"""The cluster is made, the database runs, an artifact is there, the database is, all is but its name."""
 
 
 def test_a_killed_restore_leaves_nothing_that_looks_like_a_server_and_can_be_done_again(used: Used) -> None:
-    moments = random.Random(5)
     with server_folder() as folder:
-        for _ in range(4):
-            kill_at_some_moment(moments.uniform(0.2, 2.0), "restore", str(used.backup), "--folder", str(folder))
+        for moment in RESTORING:
+            kill_after(moment, "restore", str(used.backup), "--folder", str(folder))
             assert not folder.exists()
         wait_for(lambda: processes(folder.parent) == [])
         done = TeamServer(folder).command("restore", str(used.backup))
         assert done.returncode == 0, done.stderr
         assert files_below(folder / "artifacts") == artifacts_in(used.backup)
         assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-
-
-def kill_at_some_moment(seconds: float, *words: str) -> None:
-    process = subprocess.Popen([sys.executable, "-m", "sweeptrail", "server", *words], env=environment())
-    time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
-def member(name: str, **more: Any) -> tarfile.TarInfo:
-    made = tarfile.TarInfo(name)
-    for attribute, value in more.items():
-        setattr(made, attribute, value)
-    return made
-
-
-HOSTILE = {
-    "a path upwards": [member("artifacts/../../escaped")],
-    "a path upwards in the middle": [member("artifacts/a/../../../escaped")],
-    "an absolute path": [member("/escaped")],
-    "an absolute path below the artifacts": [member("artifacts//escaped")],
-    "another file of the server": [member("kept.json")],
-    "a file through a link": [
-        member("artifacts/link", type=tarfile.SYMTYPE, linkname=".."),
-        member("artifacts/link/escaped"),
-    ],
-    "a link that goes in a circle": [member("artifacts/link", type=tarfile.SYMTYPE, linkname="link")],
-    "a hard link": [member("artifacts/link", type=tarfile.LNKTYPE, linkname="secrets.json")],
-    "a folder": [member("artifacts/folder", type=tarfile.DIRTYPE)],
-    "a device": [member("artifacts/device", type=tarfile.CHRTYPE, devmajor=1, devminor=3)],
-    "a pipe": [member("artifacts/pipe", type=tarfile.FIFOTYPE)],
-    "a name twice": [member("artifacts/twice"), member("artifacts/twice")],
-    "secrets twice": [member("secrets.json")],
-}
-
-
-@pytest.mark.parametrize("members", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_archive_writes_nothing(members: list[tarfile.TarInfo], tmp_path: Path) -> None:
-    about = {"format": archive.FORMAT, "mlflow": "3.17.2"}
-    contents = {
-        archive.MANIFEST: json.dumps(about).encode(),
-        archive.SECRETS: json.dumps(vars(Secrets.new())).encode(),
-        archive.DUMP: b"PGDMP",
-    }
-    hostile = tmp_path / "hostile.tar"
-    with tarfile.open(hostile, "w") as opened:
-        for name, content in contents.items():
-            opened.addfile(member(name, size=len(content)), io.BytesIO(content))
-        for each in members:
-            opened.addfile(each, io.BytesIO())
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-        digests |= {each.name: hashlib.sha256().hexdigest() for each in members}
-        checksums = json.dumps(digests).encode()
-        opened.addfile(member(archive.CHECKSUMS, size=len(checksums)), io.BytesIO(checksums))
-    with pytest.raises(ServerError, match="which does not belong there"):
-        archive.restore(ServerFolder(tmp_path / "a" / "server"), hostile, Configuration())
-    assert list(tmp_path.rglob("*")) == [hostile, tmp_path / "a"]
-
-
-OLDER = """
-import sys
-from alembic import command
-from alembic.script import ScriptDirectory
-from mlflow.store.db.utils import InitialBase, _get_alembic_config, create_sqlalchemy_engine
-engine = create_sqlalchemy_engine(sys.argv[1])
-InitialBase.metadata.create_all(engine)
-config = _get_alembic_config(sys.argv[1])
-script = ScriptDirectory.from_config(config)
-head = script.get_current_head()
-before = script.get_revision(head).down_revision
-with engine.begin() as connection:
-    config.attributes["connection"] = connection
-    command.upgrade(config, before)
-print(before, head)
-"""
-"""Makes the tables of the MLflow before this one, by its own migrations."""
-
-REVISION = "SELECT version_num FROM alembic_version"
-
-
-OLDER_EXPERIMENT = """
-INSERT INTO experiments (name, artifact_location, lifecycle_stage, creation_time, last_update_time)
-VALUES ('older', 'mlflow-artifacts:/older', 'active', 1, 1)
-"""
-
-
-def test_an_upgrade_of_mlflow_is_done_with_a_backup_first() -> None:
-    with server_folder() as folder, server_folder() as again:
-        place = ServerFolder(folder)
-        place.make()
-        place.configured(Configuration())
-        place.keep_secrets(Secrets.new())
-        write_json(place.served, {"mlflow": "3.0.0"})
-        with database(place) as found:
-            old, new = make_older_tables(found)
-            query(place, found, OLDER_EXPERIMENT)
-        server = TeamServer(folder)
-        server.start()
-        assert "the tables are those of MLflow 3.0.0; upgrading them" in (folder / "logs" / "server.log").read_text()
-        with client(server, server.admin) as speaking:
-            assert speaking.get_experiment_by_name("older")
-        with database(place) as found:
-            assert query(place, found, REVISION) == new
-        [backup] = place.backups.iterdir()
-        archive.restore(ServerFolder(again), backup, Configuration())
-        with database(ServerFolder(again)) as found:
-            assert query(ServerFolder(again), found, REVISION) == old
-        # Whoever starts the restored one has the tables upgraded again.
-        assert json.loads(ServerFolder(again).served.read_text()) == {"mlflow": "3.0.0"}
-
-
-def make_older_tables(found: Database) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OLDER, found.for_mlflow],
-        env=environment(**found.environment),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
-def query(place: ServerFolder, found: Database, statement: str) -> str:
-    done = subprocess.run(
-        [postgres.program(place, "psql"), "-XAtc", statement, found.url],
-        env={**os.environ, **found.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()

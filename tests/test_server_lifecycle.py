@@ -1,12 +1,10 @@
 """A team's server comes up, stays up and goes away in good order, whatever ends it."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -17,7 +15,7 @@ from sweeptrail.server.database.cluster import database
 from sweeptrail.server.folder import Configuration, Secrets, ServerFolder
 from tests.commands import environment, start
 from tests.small_sweep import wait_for
-from tests.team_server import TeamServer, processes, server_folder, team_server
+from tests.team_server import TeamServer, kill_after, processes, server_folder, team_server
 
 pytestmark = pytest.mark.xdist_group("server-lifecycle")
 
@@ -145,23 +143,33 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     assert "expected a folder that can be written, got: Not a directory; write --folder" in told.stderr
 
 
-def is_initdb_or_gone(process: psutil.Process) -> bool:
+def is_initdb(process: psutil.Process, *, or_gone: bool) -> bool:
     try:
         return "initdb" in process.name()
     except psutil.NoSuchProcess:  # it has ended since it was listed
-        return True
+        return or_gone
+
+
+def kill_when(reached: Callable[[], bool], server: TeamServer) -> None:
+    process = launch(server)
+    wait_for(lambda: reached() or process.poll() is not None)
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+    # An initdb may outlive it for a second.
+    wait_for(lambda: all(is_initdb(process, or_gone=True) for process in processes(server.folder)))
 
 
 def test_the_first_start_can_be_killed_at_any_moment_and_the_next_one_works() -> None:
-    moments = random.Random(6)
+    """With the folder made, within initdb, with PostgreSQL's cluster half made, with it running, within the tables."""
     with server_folder() as folder:
-        server = TeamServer(folder)
-        for _ in range(5):
-            process = launch(server)
-            time.sleep(moments.uniform(0.2, 4.0))
-            process.kill()
-            process.communicate()
-            wait_for(lambda: all(is_initdb_or_gone(process) for process in processes(folder)))
+        server, log = TeamServer(folder), folder / "logs" / "mlflow.log"
+        words = ("start", "--folder", str(folder), "--port", str(server.port))
+        kill_after("sweeptrail.server.folder.ServerFolder.configured", *words)
+        kill_when(lambda: any(is_initdb(process, or_gone=False) for process in processes(folder)), server)
+        kill_after("sweeptrail.server.database.postgres._run", *words)
+        kill_after("sweeptrail.server.database.cluster.start", *words)
+        kill_when(lambda: log.exists() and "Updating database tables" in log.read_text(), server)
         server.start()
         assert finds_experiment(server, "Default")
         assert not list(folder.glob("*unfinished*"))
@@ -169,11 +177,11 @@ def test_the_first_start_can_be_killed_at_any_moment_and_the_next_one_works() ->
 
 def test_a_database_of_the_team_s_own_is_used_and_its_password_stays_secret() -> None:
     with server_folder() as theirs, server_folder() as folder:
-        place = ServerFolder(theirs)
-        place.make()
-        place.configured(Configuration())
-        place.keep_secrets(Secrets.new())
-        with database(place) as found:
+        own = ServerFolder(theirs)
+        own.make()
+        own.configured(Configuration())
+        own.keep_secrets(Secrets.new())
+        with database(own) as found:
             server = TeamServer(folder)
             wrong = server.command("start", "--background", "--database-url", found.url, PGPASSWORD="guessed")
             assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
