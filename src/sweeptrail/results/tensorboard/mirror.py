@@ -10,6 +10,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from sweeptrail.errors import RefusedError, SettingsError, SweeptrailError
+from sweeptrail.tracking import tags
 from sweeptrail.tracking.client import Run, TrackingServer
 from sweeptrail.tracking.uri import without_credentials
 
@@ -32,7 +33,7 @@ class Mirror:
         self._run_id = run_id
         run = self._get(run_id)
         self.is_sweep = bool(server.children(run))
-        parent_id = run.data.tags.get("mlflow.parentRunId")
+        parent_id = run.data.tags.get(tags.PARENT_RUN_ID)
         # Without credentials: they would be tried out on a hash as on a password.
         self._root = cache / hashlib.sha256(without_credentials(server.uri).encode()).hexdigest()[:16]
         if self.is_sweep or not parent_id:
@@ -119,7 +120,7 @@ def _renew(path: Path, new: Path) -> None:
 
 def _name(run: Run) -> str:
     """Return what to call the folder of a run, whatever name somebody has given it."""
-    folder = Path(run.data.tags.get("sweeptrail.folder", "")).name  # the parent may have been opened by `mlflow run`
+    folder = Path(run.data.tags.get(tags.FOLDER, "")).name  # the parent may have been opened by `mlflow run`
     return _safe(folder or run.info.run_name or "") or _safe(run.info.run_id) or "run"
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.results import table as results_table
-from sweeptrail.results.leaderboard import Leaderboard, all_runs, final_metrics, in_words
+from sweeptrail.results.leaderboard import Leaderboard, curve_metrics, final_names, in_words
 
 REFRESHES = 2
 """How many times a second the bars are drawn; each time takes 3 ms from a core that could train."""
@@ -235,8 +235,7 @@ def summary(board: Leaderboard) -> RenderableType:
     """Return a table of the runs in the order of the leaderboard, and why others did not finish."""
     ranked = [run.result for row in board.rows for run in row.runs]
     others = sorted((run.result for run in board.unranked), key=lambda result: result.index)
-    measured = {name for run in all_runs(board) for name in final_metrics(run)}
-    metrics = [name for name in (*SHOWN_METRICS, "test_accuracy") if name in measured]
+    metrics = [*curve_metrics(board), *final_names(board)]
     table = _empty_table(in_words(board.ranking), metrics)
     for rank, result in enumerate([*ranked, *others], start=1):
         finals = {**(result.epochs[-1].metrics if result.epochs else {}), **result.metrics}
