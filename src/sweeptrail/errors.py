@@ -87,3 +87,8 @@ class BusyError(DeliveryError):
 
 class Cancelled(BaseException):
     """The run must end now; raised in the main thread wherever it is, so that `finally` blocks run."""
+
+
+def one_line(error: BaseException, longest: int = 300) -> str:
+    """Return an error's kind and text in one line, cut where it is long."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:longest]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sweeptrail.errors import DataError
+from sweeptrail.errors import DataError, one_line
 from sweeptrail.system.shared_arrays import share
 
 Bytes = npt.NDArray[np.uint8]
@@ -136,9 +136,11 @@ def _download(folder: Path) -> None:
             if not _has_any(folder / TORCHVISION):  # another sweep may have been faster
                 os.replace(Path(beside, TORCHVISION), folder / TORCHVISION)
     except Exception as error:  # whatever a missing torchvision, a network or a full disk comes up with
-        came = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(
-            [f"Fashion-MNIST was not found, and torchvision could not download it into {folder}: {came}", WAYS]
+            [
+                f"Fashion-MNIST was not found, and torchvision could not download it into {folder}: {one_line(error)}",
+                WAYS,
+            ]
         ) from error
 
 

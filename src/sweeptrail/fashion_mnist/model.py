@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sweeptrail.errors import SweeptrailError
+from sweeptrail.errors import SweeptrailError, one_line
 from sweeptrail.fashion_mnist.data import CLASS_NAMES
 from sweeptrail.fashion_mnist.networks import create
 from sweeptrail.records import Job, RunResult
-from sweeptrail.training.export import FOLDER, About, export, one_line
+from sweeptrail.training.export import FOLDER, About, export
 from sweeptrail.training.sinks import checkpoint
 
 METADATA: Mapping[str, Any] = {

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sweeptrail.errors import SettingsError
+from sweeptrail.errors import SettingsError, one_line
 from sweeptrail.fashion_mnist.kernels import conv_relu_pool
 from sweeptrail.fashion_mnist.settings import NETWORKS
 
@@ -84,7 +84,7 @@ def _import(name: str, module_name: str) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             cure = f"there is no module {error.name}; write it as the file's name without .py, from the file's folder"
         else:
-            cure = f"importing it failed with {_one_line(error)}; make `import {module_name}` work"
+            cure = f"importing it failed with {one_line(error)}; make `import {module_name}` work"
         raise _problem(name, "a module that can be imported", cure) from error
 
 
@@ -104,15 +104,11 @@ def _try(name: str, network: type[nn.Module]) -> None:
         with torch.no_grad():
             logits = network()(torch.zeros(2, 1, 28, 28))
     except Exception as error:
-        raise _problem(name, expected, f"it failed with {_one_line(error)}; make this work") from error
+        raise _problem(name, expected, f"it failed with {one_line(error)}; make this work") from error
     if not isinstance(logits, Tensor):
         raise _problem(name, expected, f"it returned a {type(logits).__name__}; return the logits alone")
     if logits.shape != (2, 10):
         raise _problem(name, expected, f"it returned {' x '.join(map(str, logits.shape))}; end in nn.Linear(..., 10)")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _problem(name: str, expected: str, cure: str) -> SettingsError:

@@ -1,7 +1,6 @@
 """Compares sweeps: finds their runs, here or on a tracking server, and shows the leaderboard as text."""
 
 import json
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -23,6 +22,7 @@ from sweeptrail.results.leaderboard import (
     verdict,
 )
 from sweeptrail.results.runs_on_disk import runs_in
+from sweeptrail.results.table import json_value
 from sweeptrail.tracking.uri import Tracking
 
 Format = Literal["table", "csv", "json", "html"]
@@ -134,10 +134,6 @@ def json_text(board: Leaderboard) -> str:
          "reason": one.result.reason}
         for one in board.unranked
     ]  # fmt: skip
-    rows = [{name: _json_value(value) for name, value in row.items()} for row in table_rows(board)]
+    rows = [{name: json_value(value) for name, value in row.items()} for row in table_rows(board)]
     content = {"ranking": board.ranking, "verdict": verdict(board), "places": rows, "unranked": unranked}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def _json_value(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -236,11 +236,7 @@ def _without_seed(run: RankedRun) -> dict[str, Any]:
 def _row(group: Sequence[RankedRun], goal: Goal) -> Row:
     values = {id(run): final_metrics(run)[goal.metric] for run in group}
     best_first = sorted(group, key=lambda run: (*goal.rank(values[id(run)]), run.result.index))
-    mean = math.fsum(values.values()) / len(values)
-    deviation = interval = None
-    if len(values) > 1:
-        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values.values()) / (len(values) - 1))
-        interval = _interval(mean, deviation, len(values))
+    mean, deviation, interval = spread(list(values.values()))
     return Row(0, _without_seed(group[0]), tuple(best_first), mean, deviation, interval)
 
 
@@ -249,11 +245,19 @@ def _order(row: Row, goal: Goal) -> tuple[bool, float, str, int]:
     return (*goal.rank(row.mean), first.sweep, first.result.index)
 
 
-def _interval(mean: float, deviation: float, count: int) -> tuple[float, float]:
+def spread(values: Sequence[float]) -> tuple[float, float | None, tuple[float, float] | None]:
+    """Return the mean of some values, their standard deviation, and the 95 % interval of the mean (Student's t).
+
+    A single value has a mean alone.
+    """
+    mean, count = math.fsum(values) / len(values), len(values)
+    if count == 1:
+        return mean, None, None
     from scipy.special import stdtrit  # 0.3 s
 
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     margin = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(count)
-    return mean - margin, mean + margin
+    return mean, deviation, (mean - margin, mean + margin)
 
 
 def _welch(first: Row, second: Row) -> float:

@@ -42,13 +42,13 @@ def save(table: Sequence[Row], path: Path) -> list[Path]:
     csv_path, json_path = path.with_name(path.name + ".csv"), path.with_name(path.name + ".json")
     write_whole(csv_path, pandas.DataFrame(table).to_csv())
     # Not through pandas, which rounds to ten digits.
-    records = ({name: _json_value(value) for name, value in row.items()} for row in table)
+    records = ({name: json_value(value) for name, value in row.items()} for row in table)
     # A line for each: json's own indentation takes five times as long.
     lines = ",".join(f"\n    {json.dumps(record, ensure_ascii=False, default=str)}" for record in records)
     write_whole(json_path, f"[{lines}\n]\n")
     return [csv_path, json_path]
 
 
-def _json_value(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Return null for what JSON has no number for: nan, and the infinities."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeptrail.errors import SweeptrailError
+from sweeptrail.errors import SweeptrailError, one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,8 +98,3 @@ def _check(network: "nn.Module", folder: Path, example: NDArray[np.float32]) -> 
     with torch.no_grad():
         if not torch.allclose(pt2.read(folder / DATA)(samples), network(samples), atol=1e-5):
             raise ValueError("the exported network gives other numbers; it must not depend on the size of the batch")
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's kind and text in one line, cut where it is long."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

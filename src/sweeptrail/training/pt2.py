@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sweeptrail.errors import UsageError
+from sweeptrail.errors import UsageError, one_line
 
 OPERATOR = re.compile(r"torch\.ops\.aten\.([a-z]\w*)\.(\w+)")
 """Without those that begin with an underscore, which trust their callers."""
@@ -78,7 +78,7 @@ def read(path: Path) -> Program:
     except UsageError:
         raise
     except Exception as error:  # whatever a crafted archive makes zipfile, json or torch raise
-        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        problem = one_line(error, 200)
         raise UsageError(
             f"{path}: expected a network as torch.export saves it, got a damaged one ({problem})"
         ) from error

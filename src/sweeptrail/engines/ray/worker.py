@@ -21,6 +21,7 @@ from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.entries import Opened
 from sweeptrail.records import Job, RunResult
+from sweeptrail.system.files import write_whole
 
 TOKEN_NAME = "shared.token"
 """The file in the sweep's folder by which a worker sees that its machine has that folder too."""
@@ -155,9 +156,7 @@ def write_files(folder: Path, files: Files) -> None:
     for name in sorted(files, key=lambda name: name == journal.FILE_NAME):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(files[name])
-        os.replace(temporary, path)
+        write_whole(path, files[name])
 
 
 @contextmanager

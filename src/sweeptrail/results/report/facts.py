@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, final_metrics, sweeps_of
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, final_metrics, spread, sweeps_of
 
 HIGHLIGHTS = 5
 """How many of the best combinations have a colour of their own; more could not be told apart."""
@@ -104,14 +104,8 @@ def effects(board: Leaderboard) -> dict[str, list[Level]]:
 
 def _level(board: Leaderboard, column: str, value: Any) -> Level | None:
     runs = [run for row in board.rows if value_of(row, column) == value for run in row.runs]
-    numbers = np.array([final_metrics(run)[board.ranking] for run in runs])
-    finite = numbers[np.isfinite(numbers)]
-    if not len(finite):
+    finite = [reached for run in runs if math.isfinite(reached := final_metrics(run)[board.ranking])]
+    if not finite:
         return None
-    mean = float(finite.mean())
-    if len(finite) == 1:
-        return Level(text_of(value), 1, mean, None)
-    from scipy.special import stdtrit  # 0.3 s
-
-    margin = float(stdtrit(len(finite) - 1, 0.975) * finite.std(ddof=1) / math.sqrt(len(finite)))
-    return Level(text_of(value), len(finite), mean, (mean - margin, mean + margin))
+    mean, _, interval = spread(finite)
+    return Level(text_of(value), len(finite), mean, interval)
