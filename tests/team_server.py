@@ -1,6 +1,7 @@
 """A real server for a team of the tests' own, started and ended by the commands that people use."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,25 @@ class TeamServer:
         assert added.returncode == 0, added.stderr
         [password] = [line.partition("PASSWORD=")[2] for line in added.stdout.splitlines() if "PASSWORD=" in line]
         return name, password
+
+
+WAITING = """
+import sys, time
+from pathlib import Path
+
+def wait(event, arguments):
+    if event == "open" and "/NUMBER_" in str(arguments[0]) and "/events." in str(arguments[0]):
+        while not Path("go").exists():
+            time.sleep(0.05)
+
+sys.addaudithook(wait)
+"""
+
+
+def run_that_waits(number: int, hook: Path) -> dict[str, str]:
+    """Return the environment of a sweep that waits at the beginning of a run for a file `go` where it was started."""
+    (hook / "sitecustomize.py").write_text(WAITING.replace("NUMBER", str(number)))
+    return {"PYTHONPATH": f"{hook}{os.pathsep}{environment()['PYTHONPATH']}"}
 
 
 STOPPED = """

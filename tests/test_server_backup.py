@@ -1,6 +1,5 @@
 """A backup of a team's server is whole, restores everything, and is refused when it is not what was written."""
 
-import os
 import random
 import shutil
 import subprocess
@@ -23,25 +22,12 @@ from sweeptrail.server.folder import Configuration, ServerFolder
 from tests.commands import environment
 from tests.server import process_group
 from tests.small_sweep import files_below, wait_for
-from tests.team_server import TeamServer, client, kill_after, processes, server_folder, team_server
+from tests.team_server import TeamServer, client, kill_after, processes, run_that_waits, server_folder, team_server
 
 pytestmark = pytest.mark.xdist_group("server-backup")
 
 SWEEP = ["--train-samples", "2000", "--validation-samples", "200", "--batch-size", "50", "--epochs", "12"]
 SWEEP += ["--workers", "1", "--report", "false", "--register", "none"]
-
-LAST_WAITS = """
-import sys, time
-from pathlib import Path
-
-def wait_in_the_last_run(event, arguments):
-    if event == "open" and "/4_" in str(arguments[0]) and "/events." in str(arguments[0]):
-        while not Path("go").exists():
-            time.sleep(0.05)
-
-sys.addaudithook(wait_in_the_last_run)
-"""
-"""Python's own hook for each process of a sweep: its last run waits until the test lets it go."""
 
 
 @dataclass
@@ -59,13 +45,11 @@ class Used:
 def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Used]:
     with team_server() as server, ExitStack() as sweeps:
         found = Used(server, [server.add_user(name) for name in ("ada", "grace")], server.folder.parent / "running.tar")
-        hook = tmp_path_factory.mktemp("hook")
-        (hook / "sitecustomize.py").write_text(LAST_WAITS)
+        waiting = run_that_waits(4, tmp_path_factory.mktemp("hook"))
         started = []
         for name, password in found.accounts:
             login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
-            paths = f"{hook}{os.pathsep}{environment()['PYTHONPATH']}"
-            env = environment(MLFLOW_TRACKING_URI=server.uri, PYTHONPATH=paths, **login)
+            env = environment(MLFLOW_TRACKING_URI=server.uri, **waiting, **login)
             command = [sys.executable, "-m", "sweeptrail", "sweep", *SWEEP]
             folder = tmp_path_factory.mktemp(name)
             started.append((sweeps.enter_context(process_group(*command, cwd=folder, env=env)), folder))

@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from mlflow.entities import Run
 from sweeptrail.cli import main
 from tests.commands import ROOT, SMALL, start
 from tests.server import free_port
+from tests.small_sweep import wait_for
 from tests.team_server import team_server
 
 DEPLOY = ROOT / "docs" / "deploy"
@@ -52,11 +52,8 @@ def nginx(folder: Path, port: int, server_port: int) -> Iterator[Path]:
     )
     process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")])
     try:
-        for _ in range(100):
-            if (folder / "nginx.pid").exists():
-                break
-            assert process.poll() is None, (folder / "error.log").read_text()
-            time.sleep(0.05)
+        wait_for(lambda: (folder / "nginx.pid").exists() or process.poll() is not None)
+        assert process.poll() is None, (folder / "error.log").read_text()
         yield certificate
     finally:
         process.terminate()

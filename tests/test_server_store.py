@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from tests.commands import PROGRAMS, environment, start
 from tests.server import free_port, kill_group, process_group
 from tests.small_sweep import files_below, wait_for
-from tests.team_server import TeamServer, server_folder
+from tests.team_server import TeamServer, run_that_waits, server_folder
 
 pytestmark = pytest.mark.xdist_group("server-store")
 
@@ -167,11 +167,14 @@ def test_a_large_file_goes_through_the_server_and_to_the_store_in_parts(team: Te
 
 def test_a_store_that_is_away_loses_nothing_and_sync_delivers(team: Team, tmp_path: Path) -> None:
     before = team.store.keys("artifacts")
-    words = ["-m", "sweeptrail", "sweep", *SWEEP, "--train-samples", "10000", "--epochs", "6"]
-    words += ["--delivery-timeout", "2"]
-    with process_group(sys.executable, *words, cwd=tmp_path, env=environment(**team.login)) as process:
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    env = environment(**team.login, **run_that_waits(2, hook))
+    words = ["-m", "sweeptrail", "sweep", *SWEEP, "--delivery-timeout", "2"]
+    with process_group(sys.executable, *words, cwd=tmp_path, env=env) as process:
         wait_for(lambda: team.store.keys("artifacts") > before)
         team.store.kill()
+        (tmp_path / "go").touch()
         try:
             output, errors = process.communicate(timeout=240)
         finally:
