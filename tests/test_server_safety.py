@@ -10,7 +10,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,14 @@ def scene() -> Iterator[Scene]:
         logins |= {"removed": server.add_user("removed"), "wrong password": ("ada", "x"), "no password": ("ada", "")}
         logins |= {"nobody": ("nobody", "x"), "SQL": ("ada' OR '1'='1", "x")}
         server.command("remove-user", "removed")
-        password = json.loads((server.folder / "secrets.json").read_text())["database_password"]
-        database = sqlalchemy.create_engine(_database_url(server, "mlflow", password))
+        database = _engine(server)
         yield _with_content(Scene(server, logins, "", "", database))
         database.dispose()
+
+
+def _engine(server: TeamServer) -> sqlalchemy.Engine:
+    password = json.loads((server.folder / "secrets.json").read_text())["database_password"]
+    return sqlalchemy.create_engine(_database_url(server, "mlflow", password))
 
 
 def _with_content(scene: Scene) -> Scene:
@@ -286,7 +290,7 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def again(scene: Scene) -> str:
+def printed(scene: Scene) -> str:
     """Start the server a second time, for others and without assertions; return what was printed."""
     scene.server.stop()
     options = ["--host", "0.0.0.0", "--allowed-hosts", "mlflow.example.org"]
@@ -294,35 +298,43 @@ def again(scene: Scene) -> str:
     return started.stdout + started.stderr
 
 
-def test_the_second_start_prints_no_password(scene: Scene, again: str) -> None:
-    assert scene.server.admin[1] not in again
+@pytest.fixture(scope="module")
+def again(scene: Scene, printed: str) -> Iterator[Scene]:
+    """The scene after the second start, whose database is at another port."""
+    database = _engine(scene.server)
+    yield replace(scene, database=database)
+    database.dispose()
+
+
+def test_the_second_start_prints_no_password(scene: Scene, printed: str) -> None:
+    assert scene.server.admin[1] not in printed
     assert scene.server.admin == scene.logins["admin"]
 
 
-def test_others_reach_the_server_by_the_name_that_was_allowed(scene: Scene, again: str) -> None:
+def test_others_reach_the_server_by_the_name_that_was_allowed(again: Scene) -> None:
     path = f"{API}/runs/get?run_id=RUN"
     for host, status in (
         ("mlflow.example.org", 200),
-        (f"mlflow.example.org:{scene.server.port}", 200),
+        (f"mlflow.example.org:{again.server.port}", 200),
         ("evil.example", 403),
         ("0.0.0.0", 403),
         (socket.gethostname(), 403),
     ):
-        assert _status(scene, ("ada", "GET", path, b"", {"Host": host})) == status
+        assert _status(again, ("ada", "GET", path, b"", {"Host": host})) == status
     evil = {**JSON, "Host": "mlflow.example.org", "Origin": "https://evil.example"}
-    assert _status(scene, ("ada", "POST", f"{API}/experiments/create", NEW, evil)) == 403
+    assert _status(again, ("ada", "POST", f"{API}/experiments/create", NEW, evil)) == 403
 
 
 @pytest.mark.parametrize("request_", [pytest.param(request, id=_name(request)) for request in FOR_THE_PATCHES])
-def test_without_assertions_it_refuses_too_what_mlflow_would_do(scene: Scene, again: str, request_: Hostile) -> None:
-    tracking = psutil.Process(scene.server.state()["services"]["tracking server"]["pid"])
+def test_without_assertions_it_refuses_too_what_mlflow_would_do(again: Scene, request_: Hostile) -> None:
+    tracking = psutil.Process(again.server.state()["services"]["tracking server"]["pid"])
     assert tracking.environ()["PYTHONOPTIMIZE"] == "1"
-    before = scene.snapshot()
-    status = _status(scene, request_)
+    before = again.snapshot()
+    status = _status(again, request_)
     assert 400 <= status < 500
-    assert scene.snapshot() == before
+    assert again.snapshot() == before
 
 
-def test_without_assertions_too_clients_are_handed_no_address(scene: Scene, again: str) -> None:
-    told = scene.ask("ada", "GET", "/api/3.0/mlflow/server-info").json()
+def test_without_assertions_too_clients_are_handed_no_address(again: Scene) -> None:
+    told = again.ask("ada", "GET", "/api/3.0/mlflow/server-info").json()
     assert not any(value for name, value in told.items() if "multipart" in name), told

@@ -143,10 +143,17 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         store.kill()
 
 
-def test_a_sweep_s_artifacts_are_in_the_store_and_come_back_byte_for_byte(team: Team, tmp_path: Path) -> None:
-    done = start(sys.executable, "-m", "sweeptrail", "sweep", *SWEEP, cwd=tmp_path, **team.login)
+@pytest.fixture(scope="module")
+def swept(team: Team, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run a sweep; return the folder in which it was started."""
+    folder = tmp_path_factory.mktemp("swept")
+    done = start(sys.executable, "-m", "sweeptrail", "sweep", *SWEEP, cwd=folder, **team.login)
     assert done.returncode == 0, done.stderr
-    team.assert_stored(team.server, "artifacts", tmp_path)
+    return folder
+
+
+def test_a_sweep_s_artifacts_are_in_the_store_and_come_back_byte_for_byte(team: Team, swept: Path) -> None:
+    team.assert_stored(team.server, "artifacts", swept)
     assert files_below(team.server.folder / "artifacts") == {}
 
 
@@ -187,10 +194,8 @@ def test_a_store_that_is_away_loses_nothing_and_sync_delivers(team: Team, tmp_pa
 
 
 def test_a_backup_takes_the_files_out_of_the_store_and_a_restore_puts_them_elsewhere(
-    team: Team, tmp_path: Path
+    team: Team, swept: Path, tmp_path: Path
 ) -> None:
-    done = start(sys.executable, "-m", "sweeptrail", "sweep", *SWEEP, cwd=tmp_path, **team.login)
-    assert done.returncode == 0, done.stderr
     file = str(tmp_path / "backup.tar")
     made = team.server.command("backup", file, **team.store.environment)
     assert made.returncode == 0, made.stderr
@@ -207,7 +212,7 @@ def test_a_backup_takes_the_files_out_of_the_store_and_a_restore_puts_them_elsew
         assert done.returncode == 0, done.stderr
         assert team.store.files("restored/here") == team.store.files("artifacts")
         restored.start(**team.store.environment)
-        team.assert_stored(restored, "restored/here", tmp_path)
+        team.assert_stored(restored, "restored/here", swept)
 
 
 def test_a_backup_without_its_store_is_refused_in_one_line(team: Team, tmp_path: Path) -> None:
