@@ -63,10 +63,10 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_samples_also_with_a_short_las
     images, labels = batches.dataset.tensors
     preds = network(images).detach()
     by_hand = [float(functional.cross_entropy(preds[i : i + 1], labels[i : i + 1])) for i in range(100)]
-    assert abs(epoch.loss - sum(by_hand) / 100) < 1e-6
+    assert abs(epoch.metrics["loss"] - sum(by_hand) / 100) < 1e-6
     assert epoch.accuracy == int((preds.argmax(1) == labels).sum()) / 100
     assert abs(manager.epoch_loss - sum(by_hand)) < 1e-4
-    assert manager.epoch_num_correct == round(epoch.accuracy * 100)
+    assert manager.epoch_num_correct == round(epoch.metrics["accuracy"] * 100)
 
 
 def test_the_loss_alone_is_enough_to_know_how_many_samples_a_batch_has() -> None:

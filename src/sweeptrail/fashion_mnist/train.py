@@ -80,7 +80,7 @@ def train(job: Job, learner: Learner, splits: Splits, manager: RunManager, check
 
 def stop_if_diverged(epoch: Epoch) -> None:
     """Raise DivergedError if the loss of an epoch is no number any more."""
-    if not math.isfinite(epoch.loss):
+    if not math.isfinite(epoch.metrics["loss"]):
         raise DivergedError(f"the loss is {epoch.loss} in epoch {epoch.epoch}; write a smaller lr")
 
 

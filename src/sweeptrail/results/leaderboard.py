@@ -116,9 +116,8 @@ def common_goal(goals: Iterable[Goal | None]) -> Goal | None:
 
 
 def final_metrics(run: RankedRun) -> Mapping[str, float]:
-    """Return the metrics of a run's last epoch, and those that were measured once, at the end."""
-    result = run.result
-    return {**(result.epochs[-1].metrics if result.epochs else {}), **result.metrics}
+    """Return what a run has reached."""
+    return run.result.finals
 
 
 def mean_of(row: Row, metric: str) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeptrail.errors import RefusedError, SettingsError
-from sweeptrail.outbox.history import COLUMNS
+from sweeptrail.outbox.history import make_epoch
 from sweeptrail.outbox.pull import is_final
 from sweeptrail.outbox.sweep_folder import RESULTS
 from sweeptrail.records import Epoch, RunResult, Status
@@ -97,16 +97,10 @@ def _epochs(child: Run, index: int, rows: Sequence[Mapping[str, Any]]) -> tuple[
     if "loss" not in last:
         return ()
     [step] = [metric.step for metric in child.data.to_proto().metrics if metric.key == "loss"]
-    return (_epoch(index, step, last),)
+    return (make_epoch(index, step, last),)
 
 
 def _from_row(row: Mapping[str, Any], index: int, params: Iterable[str]) -> Epoch:
     named = {name.replace(" ", "_"): math.nan if value is None else value for name, value in row.items()}
     values = {name: value for name, value in named.items() if name not in ("run", "epoch", *params)}
-    return _epoch(index, row["epoch"], values)
-
-
-def _epoch(index: int, number: int, values: Mapping[str, float]) -> Epoch:
-    columns = {name: values.get(name, math.nan) for name in COLUMNS}
-    extra = {name: value for name, value in values.items() if name not in COLUMNS}
-    return Epoch(index, number, extra=extra, **columns)
+    return make_epoch(index, row["epoch"], values)

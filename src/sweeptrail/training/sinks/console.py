@@ -160,7 +160,7 @@ class Bars(Lines):
     def epoch(self, start: RunStart, epoch: Epoch) -> None:
         self._epochs_done[start.index] = epoch.epoch
         if start.index in self._runs:
-            news = f"loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.4f}"
+            news = "  ".join(f"{name} {epoch.metrics[name]:.4f}" for name in SHOWN_METRICS if name in epoch.metrics)
             self._progress.update(self._runs[start.index], completed=epoch.epoch, news=news)
         self._update_sweep()
 
@@ -238,7 +238,7 @@ def summary(board: Leaderboard) -> RenderableType:
     metrics = [*curve_metrics(board), *final_names(board)]
     table = _empty_table(in_words(board.ranking), metrics)
     for rank, result in enumerate([*ranked, *others], start=1):
-        finals = {**(result.epochs[-1].metrics if result.epochs else {}), **result.metrics}
+        finals = result.finals
         table.add_row(
             str(rank) if rank <= len(ranked) else "",
             Text(result.name.replace(",", " ")),  # a narrow terminal breaks the line between two hyperparameters
