@@ -15,9 +15,11 @@ import numpy as np
 from sweeptrail.engines import Work
 from sweeptrail.errors import Cancelled
 from sweeptrail.fashion_mnist.data import FashionMnist
-from sweeptrail.fashion_mnist.settings import RunSettings
+from sweeptrail.fashion_mnist.settings import DATA, RunSettings
+from sweeptrail.fashion_mnist.task import TASK
 from sweeptrail.records import Job, RunResult
 from sweeptrail.system.shared_arrays import Array, share
+from sweeptrail.tasks.work import Training
 
 
 def jobs(count: int, folder: Path = Path(), **settings: Any) -> list[Job]:
@@ -47,6 +49,10 @@ def small_data() -> FashionMnist:
     images = share(numbers.integers(0, 256, (300, 28, 28), np.uint8))
     labels = share(np.arange(300, dtype=np.uint8) % 10)
     return FashionMnist(images, labels, images[:50], labels[:50], "", "")
+
+
+def fashion_mnist() -> Training:
+    return Training(TASK.code, {DATA: small_data()})
 
 
 def training_jobs(count: int, folder: Path) -> list[Job]:

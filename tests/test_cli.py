@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from sweeptrail.cli import main
 from sweeptrail.sweeps.settings import parameters_of
-from sweeptrail.training.task import DEFAULT_TASK, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 
 BROKEN_NETWORK = """
 from torch import nn

@@ -25,8 +25,8 @@ from sweeptrail.results.runs_on_server import gather
 from sweeptrail.sweeps import maintenance
 from sweeptrail.sweeps.settings import parse
 from sweeptrail.system.files import write_whole
+from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 from sweeptrail.tracking.client import PAGE
-from sweeptrail.training.task import DEFAULT_TASK, find_task
 from tests import written as entries
 from tests.commands import sweep
 from tests.proxy import proxy_before

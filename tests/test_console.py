@@ -77,7 +77,7 @@ def test_a_line_is_written_as_soon_as_its_epoch_is_complete(tmp_path):
 
 def test_totals_that_are_not_known_are_left_out(terminal):
     console = Console(file=terminal)
-    console.begin(start(epochs=None), None, [])
+    console.begin(start(epochs=None))
     console.epoch(epoch(2))
     assert terminal.getvalue() == "run 1  1_lr=0.01  epoch 2  loss 0.4123  accuracy 0.8512  8.1 s\n"
 

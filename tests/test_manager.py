@@ -1,5 +1,6 @@
 """The counts of a run, and what the sinks are told."""
 
+import weakref
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +15,20 @@ from torch.utils.data import DataLoader, TensorDataset
 from sweeptrail.errors import StateError
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.search.space import RunBuilder
+from sweeptrail.sink import Sink
 from sweeptrail.training.manager import RunManager
 
 RUN = RunBuilder.get_runs({"lr": [0.1], "batch_size": [32]})[0]
 
 
-class Memory:
+class Memory(Sink):
     """A sink that remembers, and fails where it is told to."""
 
     def __init__(self, fails_at: str = "") -> None:
         self.told: list[Any] = []
         self._fails_at = fails_at
 
-    def begin(self, start: RunStart, network: nn.Module, loader: Any) -> None:
+    def begin(self, start: RunStart) -> None:
         self._hear("begin", start)
 
     def epoch(self, epoch: Epoch) -> None:
@@ -83,9 +85,11 @@ def test_counting_does_not_hold_on_to_the_graph_of_the_loss() -> None:
     manager.begin_run(RUN, network, batches)
     manager.begin_epoch()
     images, labels = next(iter(batches))
-    loss = functional.cross_entropy(network(images), labels)
-    manager.track_loss(loss)
-    assert manager._losses[0][0].grad_fn is None
+    preds = network(images)  # which its loss's graph holds on to
+    kept = weakref.ref(preds)
+    manager.track_loss(functional.cross_entropy(preds, labels))
+    del preds
+    assert kept() is None
 
 
 def test_the_attributes_that_a_loop_reads_are_kept() -> None:
@@ -98,6 +102,8 @@ def test_the_attributes_that_a_loop_reads_are_kept() -> None:
         for epoch in (1, 2):
             manager.begin_epoch()
             assert (manager.epoch_count, manager.epoch_loss, manager.epoch_num_correct) == (epoch, 0, 0)
+            manager.track_loss(torch.tensor(0.5))
+            manager.track_num_correct(torch.zeros(2, 3), torch.zeros(2))
             manager.end_epoch()
         manager.end_run()
     assert [(row["run"], row["epoch"]) for row in manager.run_data] == [(1, 1), (1, 2), (2, 1), (2, 2)]

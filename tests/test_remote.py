@@ -16,7 +16,6 @@ from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.journal import append
 from sweeptrail.records import Job, RunResult
-from sweeptrail.training.work import Training
 from tests import engine_works as works
 from tests import written as entries
 from tests.server import mlflow_server
@@ -34,7 +33,7 @@ def elsewhere(tmp_path: Path, uri: str, **environment: str) -> Iterator[tuple[Ho
 
 
 def carried_out(home: Home, job: Job, files: worker.Files | None = None, work: Work | None = None) -> Answer:
-    shared = Shared(work or Training("fashion-mnist", works.small_data()), home)
+    shared = Shared(work or works.fashion_mnist(), home)
     answer: Answer = pickle.loads(worker.answer(home.token, shared, pickle.dumps((job, files or {}))))
     return answer
 

@@ -17,7 +17,7 @@ from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.results.find import find_local
 from sweeptrail.sweeps.resume import merged, without_defaults
 from sweeptrail.sweeps.settings import parameters_of, parse
-from sweeptrail.training.task import DEFAULT_TASK, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 from tests.commands import ROOT, SMALL, client, environment, family, mlflow_run, start, sweep
 
 DURATIONS = ["epoch duration", "run duration"]

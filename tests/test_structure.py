@@ -18,6 +18,7 @@ ROOMS = (
     ("doctor",),
     ("sweeps",),
     ("fashion_mnist",),
+    ("tasks",),
     ("training",),
     ("engines",),
     ("results",),
@@ -26,6 +27,7 @@ ROOMS = (
     ("search",),
     ("tracking",),
     ("system",),
+    ("sink",),
     ("records", "version"),
     ("errors",),
 )
@@ -42,7 +44,16 @@ ONLY_IN = {
     "jinja2": {"results.report.document"},
 }
 
-WITHOUT_TORCH = ["records", "tracking.uri", "sweeps.plan", "cli", "engines.processes.engine", "engines.ray.engine"]
+WITHOUT_TORCH = [
+    "records",
+    "tracking.uri",
+    "sweeps.plan",
+    "tasks.work",
+    "training.manager",
+    "cli",
+    "engines.processes.engine",
+    "engines.ray.engine",
+]
 
 
 def modules() -> Iterator[str]:

@@ -10,7 +10,7 @@ import click
 from sweeptrail.cli.group import main, say
 from sweeptrail.errors import Cancelled, UsageError
 from sweeptrail.sweeps.settings import parameters_of
-from sweeptrail.training.task import DEFAULT_TASK, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 
 TRACKING_URI = click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="[default: sqlite:///mlflow.db]"

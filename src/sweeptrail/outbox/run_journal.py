@@ -1,10 +1,11 @@
 """The journal of one run: the sink that keeps what the tracking server must be told of it."""
 
+import hashlib
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import (
@@ -14,6 +15,7 @@ from sweeptrail.outbox.entries import (
     Entry,
     EpochMetrics,
     FinalMetrics,
+    Metrics,
     Opened,
     Params,
     Tags,
@@ -23,15 +25,24 @@ from sweeptrail.outbox.entries import (
 from sweeptrail.outbox.history import read_history
 from sweeptrail.outbox.journal import FILE_NAME, Journal, append
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
+from sweeptrail.sink import Sink
 from sweeptrail.system.files import write_whole
 from sweeptrail.tracking import tags
+
+SYNC_INTERVAL = 1.0
+"""Seconds between two syncs while only steps are logged: a power cut costs no more, a kill nothing."""
 
 TAG_LENGTH = 500
 """A reason that is longer is cut in its tag; the traceback is an artifact, whole."""
 
 
-class RunJournal:
-    """Keeps what the tracking server must be told of a run in the run's own folder."""
+class RunJournal(Sink):
+    """Keeps what the tracking server must be told of a run in the run's own folder.
+
+    Of a run that goes on, what its journal has already is not written again: the server would show it twice.
+    """
+
+    is_vital = True
 
     def __init__(self, folder: str, *, parent: str, tags: Mapping[str, str]) -> None:
         """`folder` holds one folder for each run, by its name; `parent` is the identity of the sweep."""
@@ -39,10 +50,10 @@ class RunJournal:
         self._parent = parent
         self._tags = tags
 
-    def begin(self, start: RunStart, *_: Any) -> None:
+    def begin(self, start: RunStart) -> None:
         self._run_folder = self._folder / start.name
-        history = read_history(self._run_folder, start.index)
-        self._recorded = {epoch.epoch for epoch in history.epochs}
+        self._before = read_history(self._run_folder, start.index)
+        self._synced, self.remarks = 0.0, ()
         self._journal = Journal(self._run_folder / FILE_NAME)
         params = {**start.params, **start.settings}
         self._journal.write(
@@ -54,28 +65,79 @@ class RunJournal:
                 parent=self._parent,
                 version=VERSION,
             ),
-            *([Tags({tags.REASON: ""})] if history.reason else []),
+            *([Tags({tags.REASON: ""})] if self._before.reason else []),
             Params({name: str(value) for name, value in params.items()}),
         )
 
     def epoch(self, epoch: Epoch) -> None:
-        if epoch.epoch not in self._recorded:  # else a run that goes on tells what the journal has already
-            self._recorded.add(epoch.epoch)
-            self._journal.write(
-                EpochMetrics(epoch.metrics, epoch.epoch, milliseconds(epoch.time)),
-                *_event_files(self._run_folder, growing=True),  # TensorBoard's sink was told first
-            )
+        before = {known.epoch: known for known in self._before.epochs}.get(epoch.epoch)
+        if before and not self._differs(f"epoch {epoch.epoch}", _numbers(before), _numbers(epoch)):
+            return
+        self._journal.write(
+            EpochMetrics(epoch.metrics, epoch.epoch, milliseconds(epoch.time)),
+            *_event_files(self._run_folder, growing=True),  # TensorBoard's sink was told first
+        )
+
+    def measure(self, values: Mapping[str, float], step: int, time: float) -> None:
+        """Write what was measured at a step; on disk within a second, or at the end of the epoch."""
+        known = self._before.steps
+        before = {name: known[name, step] for name in values if (name, step) in known}
+        if before and not self._differs(f"step {step}", before, {name: values[name] for name in before}):
+            values = {name: value for name, value in values.items() if name not in before}
+        if values:
+            self._journal.append(Metrics(values, step, milliseconds(time)))
+            self._sync_now_and_then()
+
+    def add_artifact(self, path: Path, to: str) -> None:
+        """Have a file of the run's folder delivered, by its path there, into the folder `to` of the artifacts."""
+        self._journal.write(Artifact(path.as_posix(), to))
 
     def end(self, result: RunResult) -> None:
         last_step = result.epochs[-1].epoch if result.epochs else 0
-        final = [FinalMetrics(result.metrics, last_step, milliseconds(result.time))] if result.metrics else []
+        final: list[Entry] = []
+        before = {name: value for name, value in self._before.metrics.items() if name in result.metrics}
+        if result.metrics and (not before or self._differs("the end", before, result.metrics)):
+            final = [
+                FinalMetrics(result.metrics, last_step, milliseconds(result.time)),
+                Tags({tags.FINAL: ",".join(result.metrics)}),
+            ]
         self._journal.write(*final, *_ending(self._run_folder, result))
         self._journal.close()
+
+    def _differs(self, when: str, before: Mapping[str, float], now: Mapping[str, float]) -> bool:
+        """Tell whether something was measured otherwise than before; note the first time."""
+        different = [name for name in now if not _same(before.get(name), now[name])]
+        if different and not self.remarks:
+            name = different[0]
+            self.remarks = [
+                f"{name} at {when} is {now[name]}, and was {before.get(name)} before the run went on: "
+                "the task does not give the same numbers again"
+            ]
+        return bool(different)
+
+    def _sync_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now - self._synced > SYNC_INTERVAL:
+            self._journal.sync()
+            self._synced = now
+
+
+def _numbers(epoch: Epoch) -> dict[str, float]:
+    return {name: value for name, value in epoch.metrics.items() if not name.endswith("_duration")}
+
+
+def _same(before: float | None, now: float) -> bool:
+    return before == now or (before is not None and math.isnan(before) and math.isnan(now))
 
 
 def run_identity(parent: str, index: int) -> str:
     """Return by what the tracking server knows a run of a sweep."""
     return f"{parent}/{index}"
+
+
+def run_id_of(identity: str) -> str:
+    """Return by what this machine's MLflow knows the run with this identity: an id as MLflow's own are."""
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def close_abandoned(job: Job, result: RunResult) -> None:

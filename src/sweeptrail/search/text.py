@@ -97,10 +97,15 @@ def as_text(parameters: Iterable[Parameter], values: Mapping[str, Any]) -> dict[
 
 def unknown_name(parameters: Iterable[Parameter], name: str) -> str:
     """Return the sentence for a setting that does not exist, with the nearest that does."""
-    names = [each.name for each in parameters]
+    return f"{name}: there is no such setting{nearest(name, [each.name for each in parameters], 'settings')}"
+
+
+def nearest(name: str, names: Sequence[str], what: str) -> str:
+    """Return the end of a sentence about a name that does not exist: the nearest that does, or all of them."""
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]}?" if near else f"; the settings are {', '.join(names)}"
-    return f"{name}: there is no such setting{hint}"
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; the {what} are {', '.join(names)}" if names else f"; there are no {what}"
 
 
 def typed(text: str) -> Any:

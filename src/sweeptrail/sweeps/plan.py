@@ -11,8 +11,8 @@ from sweeptrail.results.find import find_local, nowhere
 from sweeptrail.search import text
 from sweeptrail.sweeps.resume import merged, without_defaults
 from sweeptrail.sweeps.settings import Settings, parameters_of, parse
+from sweeptrail.tasks.task import DEFAULT_TASK, Prepared, Task, find_task
 from sweeptrail.tracking.uri import Tracking
-from sweeptrail.training.task import DEFAULT_TASK, Prepared, Task, find_task
 
 T = TypeVar("T")
 

@@ -31,10 +31,10 @@ from sweeptrail.sweeps.jobs import context_of, make_jobs
 from sweeptrail.sweeps.plan import Plan
 from sweeptrail.sweeps.progress import shown
 from sweeptrail.system.locks import locked
+from sweeptrail.tasks.work import Training
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import without_credentials
 from sweeptrail.training.sinks.console import Console
-from sweeptrail.training.work import Training
 
 COMPARED = 50
 """How many runs the address of the comparison names at most: with more a terminal would show nothing else."""
@@ -144,7 +144,7 @@ def _carry_out(sweep: OpenSweep, engine: Engine, console: Callable[[int], Consol
     for job in sweep.jobs:
         screen.recall(job.index, len(_history(job).epochs), has_ended=job.index in found)
     _begin(sweep)
-    work = Training(sweep.plan.settings.task.name, sweep.plan.data.shared)
+    work = Training(sweep.plan.settings.task.code, sweep.plan.data.shared)
     try:
         with shown(todo, screen), closing(results(engine, work, longest_first(todo))) as coming:
             for result in coming:

@@ -11,7 +11,7 @@ from sweeptrail.records import Goal
 from sweeptrail.search import text
 from sweeptrail.search.space import RunBuilder
 from sweeptrail.search.text import OrNone, Parameter, as_text, boolean, number, one_of
-from sweeptrail.training.task import DEFAULT_TASK, Task
+from sweeptrail.tasks.task import DEFAULT_TASK, Task
 
 ENGINES = ("processes", "serial", "ray")
 
@@ -101,7 +101,7 @@ class Settings:
         return as_text(parameters_of(self.task), self.values)
 
     @property
-    def goal(self) -> Goal:
+    def goal(self) -> Goal | None:
         """What ranks the runs."""
         return self.task.goal(self.values)
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.results import table as results_table
 from sweeptrail.results.leaderboard import Leaderboard, curve_metrics, final_names, in_words
+from sweeptrail.sink import Sink
 
 REFRESHES = 2
 """How many times a second the bars are drawn; each time takes 3 ms from a core that could train."""
@@ -27,7 +28,7 @@ SHOWN_ROWS = 50
 SHOWN_METRICS = ("loss", "accuracy", "validation_accuracy")
 
 
-class Console:
+class Console(Sink):
     """Shows the runs of a sweep, several at a time, or those of a RunManager.
 
     It may be told by several threads, in any order, and twice: an epoch is shown once, be it by
@@ -53,7 +54,7 @@ class Console:
         self._shown[run] = epochs
         self._view.recall(run, epochs, has_ended)
 
-    def begin(self, start: RunStart, *_: Any) -> None:
+    def begin(self, start: RunStart) -> None:
         """Show that a run begins, unless it has ended already."""
         with self._lock:
             self._starts[start.index] = start
