@@ -46,6 +46,8 @@ def pull(uri: str, run_id: str, runs_dir: Path) -> Path | None:
         runs=[_known(child) for child in children],
         goal=parent.data.tags.get(tags.GOAL, ""),
         columns=[name for name in parent.data.tags.get(tags.COLUMNS, "").split(",") if name],
+        task=parent.data.tags.get(tags.TASK, ""),
+        is_from_server=True,
     ).write(folder)
     return folder
 

@@ -22,12 +22,12 @@ from sweeptrail.outbox.journal import FILE_NAME
 from sweeptrail.outbox.parent_journal import ParentJournal, pointing_to
 from sweeptrail.outbox.run_journal import close_abandoned, close_open_runs, run_identity
 from sweeptrail.outbox.sweep_folder import Description, KnownRun
-from sweeptrail.records import Job, RunResult, Status
+from sweeptrail.records import Goal, Job, RunResult, Status
 from sweeptrail.results import table
 from sweeptrail.results.leaderboard import Leaderboard
 from sweeptrail.results.parent_run import Standings
 from sweeptrail.sweeps.conclude import Conclusion
-from sweeptrail.sweeps.jobs import context_of, make_jobs
+from sweeptrail.sweeps.jobs import context_of, make_jobs, task_name
 from sweeptrail.sweeps.plan import Plan
 from sweeptrail.sweeps.progress import shown
 from sweeptrail.system.locks import locked
@@ -53,13 +53,20 @@ class Outcome:
     folder: Path
     results: tuple[RunResult, ...]
     """One for each run of the grid, in its order, also for those that an earlier sitting carried out."""
-    board: Leaderboard
+    leaderboard: Leaderboard
     waiting: int = 0
     """How many records the tracking server has not got yet."""
     address: str = ""
     """Where the tracking server shows the sweep, below its own address; empty while it has not answered."""
+    run_id: str = ""
+    """Of the sweep's own run on the tracking server; empty while that has not answered."""
     comparison: str = ""
     """The same of the comparison of its runs, the best of them if they are many."""
+
+    @property
+    def champion(self) -> RunResult | None:
+        """The best run of the best combination; None where nothing is ranked."""
+        return self.leaderboard.champion.result if self.leaderboard.champion else None
 
     @property
     def status(self) -> Status:
@@ -113,6 +120,7 @@ def run_sweep(
         outcome,
         waiting=courier.waiting(),
         address=courier.address(sweep.parent.identity),
+        run_id=DeliveryState(folder / FILE_NAME, plan.tracking.uri).run_id or "",
         comparison=courier.comparison([run_identity(sweep.parent.identity, index) for index in best]),
     )
 
@@ -128,12 +136,18 @@ def _open(plan: Plan, folder: Path, say: Say) -> OpenSweep:
         tracking_uri=without_credentials(plan.tracking.uri),
         settings=plan.settings.texts,
         runs=[KnownRun(job.index, job.name, job.key) for job in jobs],
-        goal=str(plan.settings.goal),
+        goal=goal_text(plan.settings.goal),
         columns=plan.settings.columns,
+        task=task_name(plan.settings.task),
     ).write(folder)
     parent = ParentJournal(folder, identity)
     standings = Standings(parent, plan.tracking.uri, goal=plan.settings.goal, has_report=plan.settings["report"])
     return OpenSweep(plan, jobs, parent, standings, say)
+
+
+def goal_text(goal: Goal | None) -> str:
+    """Return what is recorded of what ranks: nothing where nobody has said it."""
+    return str(goal) if goal else ""
 
 
 def _carry_out(sweep: OpenSweep, engine: Engine, console: Callable[[int], Console]) -> list[RunResult]:
@@ -170,10 +184,11 @@ def _begin(sweep: OpenSweep) -> None:
     plan, parent = sweep.plan, sweep.parent
     context = {**context_of(plan), tags.FOLDER: str(sweep.folder)}
     parent.begin(plan.tracking, context, is_resumed=plan.resumed is not None)
-    parent.describe(plan.settings.texts, str(plan.settings.goal), plan.settings.columns)
+    parent.describe(plan.settings.texts, goal_text(plan.settings.goal), plan.settings.columns)
     if not plan.resumed:
         parent.add_params(plan.settings.texts)
-        parent.add_dataset(Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile))
+        if plan.data.digest:
+            parent.add_dataset(Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile))
 
 
 def _ended(sweep: OpenSweep) -> list[RunResult]:
@@ -250,7 +265,7 @@ def _resumption(sweep: OpenSweep) -> AbstractContextManager[None]:
 
 
 def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
-    """Return the engine that the settings name; `processes` forks its workers from `server`."""
+    """Return the engine that the settings name; `processes` forks its workers from `server`, if that is the task's."""
     settings = plan.settings
     options = Options(
         retries=settings["retries"],
@@ -261,4 +276,7 @@ def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
         tracking_uri=plan.tracking.uri,
         sweep_folder=folder if plan.tracked else None,
     )
+    if not server.has_loaded(settings.task.preload):
+        server.close()
+        server = ForkServer(settings.task.preload)
     return create(settings["engine"], options, server)

@@ -46,6 +46,14 @@ class Task(Protocol):
         """What it is called."""
 
     @property
+    def title(self) -> str:
+        """What people call it; also the registered model's name where nobody gives one."""
+
+    @property
+    def source_digest(self) -> str:
+        """Of the code that its runs are carried out with; empty where that is part of this package."""
+
+    @property
     def parameters(self) -> Sequence[Parameter]:
         """What can be set of its runs."""
 
@@ -92,8 +100,14 @@ class Task(Protocol):
     def code(self) -> Code:
         """How a worker finds the function."""
 
-    def exporter(self, shared: Mapping[str, Any]) -> Callable[[Job], RunResult]:
-        """Return the work, for a worker, that makes a model of a finished run; it raises SweeptrailError."""
+    def exporter(self, shared: Mapping[str, Any]) -> Callable[[Job], RunResult] | None:
+        """Return the work, for a worker, that makes a model of a finished run; it raises SweeptrailError.
+
+        None where the runs themselves have logged their models.
+        """
+
+    def are_valid(self, combinations: Sequence[Values]) -> list[bool]:
+        """Return for each combination of hyperparameters whether it is to be run."""
 
     def sections(self, shared: Mapping[str, Any], run_folder: Path) -> "Sequence[Section]":
         """Return what the report shows of the champion."""

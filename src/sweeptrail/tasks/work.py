@@ -5,6 +5,7 @@ import os
 import random
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from sweeptrail.engines.carry_out import failed
 from sweeptrail.errors import Cancelled
 from sweeptrail.records import Job, RunResult
 from sweeptrail.tasks.code import Code
+from sweeptrail.tasks.shared import read_only
 
 if TYPE_CHECKING:
     from sweeptrail.sink import Sink
@@ -35,10 +37,12 @@ class Training:
         from sweeptrail.tasks.task_run import TaskRun
         from sweeptrail.training.sinks.checkpoint import Checkpoint
 
+        # What runs have in common cannot be written to, and torch warns of every such array.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         checkpoint = Checkpoint(job.folder, key=job.key) if "checkpoint" in job.sinks else None
         sinks = sinks_of(job, checkpoint)
         try:
-            manager = TaskRun(job, sinks, shared=self.shared, checkpoint=checkpoint)
+            manager = TaskRun(job, sinks, shared=read_only(self.shared), checkpoint=checkpoint)
         except Exception:
             return failed(job, traceback.format_exc())
         try:
