@@ -11,9 +11,11 @@ from sweeptrail.outbox.entries import (
     VERSION,
     Artifact,
     Closed,
+    Dataset,
     Entry,
     EpochMetrics,
     FinalMetrics,
+    Metrics,
     Opened,
     Params,
     Tags,
@@ -24,10 +26,13 @@ from sweeptrail.outbox.history import read_history
 from sweeptrail.outbox.journal import FILE_NAME, Journal, append
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.system.files import write_whole
-from sweeptrail.tracking import tags
+from sweeptrail.tracking import facts, tags
 
 TAG_LENGTH = 500
 """A reason that is longer is cut in its tag; the traceback is an artifact, whole."""
+
+SYNC_INTERVAL = 1.0
+"""Seconds between two syncs to disk of what is told between epochs; a kill loses nothing, a power cut that much."""
 
 
 class RunJournal:
@@ -38,6 +43,8 @@ class RunJournal:
         self._folder = Path(folder)
         self._parent = parent
         self._tags = tags
+        self._synced = 0.0
+        """When that was last done, by time.monotonic()."""
 
     def begin(self, start: RunStart, *_: Any) -> None:
         self._run_folder = self._folder / start.name
@@ -65,6 +72,32 @@ class RunJournal:
                 EpochMetrics(epoch.metrics, epoch.epoch, milliseconds(epoch.time)),
                 *_event_files(self._run_folder, growing=True),  # TensorBoard's sink was told first
             )
+
+    def measure(self, values: Mapping[str, float], step: int, time: float) -> None:
+        """Tell what was measured at a step, at this time in seconds since 1970."""
+        self._tell(Metrics(dict(values), step, milliseconds(time)))
+
+    def add_params(self, values: Mapping[str, str]) -> None:
+        """Tell further params, which can never be changed."""
+        self._tell(Params(values))
+
+    def add_tags(self, values: Mapping[str, str]) -> None:
+        """Tell further tags."""
+        self._tell(Tags(values))
+
+    def add_artifact(self, path: Path, to: str) -> None:
+        """Have a file of the run's folder delivered, into the folder `to` of the artifacts."""
+        self._tell(Artifact(path.relative_to(self._run_folder).as_posix(), to))
+
+    def add_dataset(self, dataset: facts.Dataset) -> None:
+        """Tell which data the run uses."""
+        self._tell(Dataset(**vars(dataset)))
+
+    def _tell(self, entry: Entry) -> None:
+        self._journal.append(entry)
+        if (now := time.monotonic()) - self._synced > SYNC_INTERVAL:
+            self._synced = now
+            self._journal.sync()
 
     def end(self, result: RunResult) -> None:
         last_step = result.epochs[-1].epoch if result.epochs else 0

@@ -1,0 +1,124 @@
+"""Makes plain MLflow code inside of a run belong to it, without loading MLflow where nobody else does."""
+
+import importlib.util
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from sweeptrail.outbox.plugin.open_run import EXPERIMENT_ID, URI, OpenRun, opened
+
+ENVIRONMENT: Mapping[str, str | None] = {
+    "MLFLOW_TRACKING_URI": URI,
+    "MLFLOW_EXPERIMENT_ID": EXPERIMENT_ID,
+    "MLFLOW_EXPERIMENT_NAME": None,
+    "MLFLOW_RUN_ID": None,
+    "MLFLOW_ACTIVE_MODEL_ID": None,
+    "_MLFLOW_ACTIVE_MODEL_ID": None,
+}
+"""Inside of a run; None is not set."""
+
+
+@contextmanager
+def belongs_to(run: OpenRun) -> Iterator[None]:
+    """Let whatever is logged to MLflow in this process go to `run`, for the `with` block.
+
+    MLflow is not loaded by this; when the block loads it, or it is loaded already, its active run is this one.
+    """
+    with opened(run), _environment(), _Activation() as activate, _when_imported("mlflow", activate):
+        if "mlflow" in sys.modules:  # perhaps not whole yet, in another thread: this waits for it
+            activate()
+        yield
+
+
+def tracking_store(*_: Any, **__: Any) -> Any:
+    """Build the tracking store of the open run: the entry point that MLflow calls for its scheme."""
+    from sweeptrail.outbox.plugin.store import run_store  # not at the top: MLflow is being imported then
+
+    return run_store()
+
+
+class _Activation:
+    """Makes the open run MLflow's active run, once, in whichever thread MLflow was imported; and undoes it."""
+
+    def __init__(self) -> None:
+        self._changes = ExitStack()
+        self._is_done = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "_Activation":
+        return self
+
+    def __call__(self) -> None:
+        from sweeptrail.outbox.plugin.active import active_run
+
+        with self._lock:
+            if not self._is_done:
+                self._changes.enter_context(active_run())
+            self._is_done = True
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._changes.close()
+            self._is_done = True
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    _set(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextmanager
+def _when_imported(name: str, then: Callable[[], None]) -> Iterator[None]:
+    """Call `then` as soon as the module has been imported, if that happens in the `with` block."""
+    finder = _Finder(name, then)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Finder(MetaPathFinder):
+    """Finds one module where the other finders do, and adds something to its execution."""
+
+    def __init__(self, name: str, then: Callable[[], None]) -> None:
+        self._name = name
+        self._then = then
+        self._is_searching = False
+
+    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != self._name or self._is_searching:
+            return None
+        self._is_searching = True  # Python lets one thread at a time import a module
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._is_searching = False
+        if spec and spec.loader:
+            execute = spec.loader.exec_module
+
+            def execute_and_tell(module: ModuleType) -> None:
+                execute(module)
+                self._then()
+
+            spec.loader.exec_module = execute_and_tell  # type: ignore[method-assign]  # of this loader alone
+        return spec
