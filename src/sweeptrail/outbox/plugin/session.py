@@ -78,8 +78,9 @@ class Session:
         """Keep which data the run used; which models it used is known only here."""
         with self._lock:
             for each in datasets:
-                self._inputs.dataset_inputs.append(each)
-                self.run.add_dataset(_dataset(each))
+                if (dataset := _dataset(each)) not in map(_dataset, self._inputs.dataset_inputs):
+                    self._inputs.dataset_inputs.append(each)
+                    self.run.add_dataset(dataset)
             self._inputs.model_inputs.extend(models)
 
     def add_outputs(self, models: Iterable[LoggedModelOutput]) -> None:
