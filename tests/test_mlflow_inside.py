@@ -337,6 +337,7 @@ REFUSED: dict[str, Callable[[str], Any]] = {
     "delete_artifacts": lambda run_id: get_artifact_repository(mlflow.get_artifact_uri()).delete_artifacts("a"),
     "create_run in another experiment": lambda run_id: mlflow.start_run(experiment_id="7"),
     "create_experiment": lambda run_id: mlflow.create_experiment("new"),
+    "set_tracking_uri": lambda run_id: mlflow.set_tracking_uri("http://127.0.0.1:1"),
     "set_experiment_tag": lambda run_id: mlflow.set_experiment_tag("a", "b"),
     "create_registered_model": lambda run_id: mlflow.register_model(f"runs:/{run_id}/model", "name"),
     "search_traces": lambda run_id: mlflow.MlflowClient()._tracing_client.store.search_traces(["0"]),

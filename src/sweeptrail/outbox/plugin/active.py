@@ -1,7 +1,8 @@
 """Makes the open run the active run of an MLflow that is loaded, and MLflow afterwards what it was before."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,9 +11,11 @@ from mlflow.store.artifact.artifact_repository_registry import _artifact_reposit
 from mlflow.tracking import fluent
 from mlflow.tracking._model_registry.utils import _get_store_registry
 from mlflow.tracking._tracking_service import utils
+from mlflow.utils.autologging_utils import client as autologging
 
 from sweeptrail.outbox.plugin.artifacts import RunArtifacts
 from sweeptrail.outbox.plugin.open_run import SCHEME, URI
+from sweeptrail.outbox.plugin.refusals import refuse
 from sweeptrail.outbox.plugin.session import Session, forget, session
 from sweeptrail.outbox.plugin.store import run_registry, run_store
 
@@ -32,8 +35,21 @@ def active_run() -> Iterator[None]:
         for variable in OF_THE_THREAD:
             changes.callback(variable.set, variable.get())
         changes.enter_context(_changed(fluent.start_run, "__defaults__", _with_default(fluent.start_run, nested=True)))
+        changes.enter_context(_changed(autologging, "_AUTOLOGGING_QUEUEING_CLIENT_THREAD_POOL", _AtOnce()))
         changes.enter_context(_stacks(opened))
         yield
+
+
+class _AtOnce:
+    """What autologging hands its work to: in threads of its own some would come after the run's end."""
+
+    def submit(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> "Future[Any]":
+        done = Future[Any]()
+        try:
+            done.set_result(work(*arguments, **named))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
 
 def _register_stores() -> None:
@@ -52,12 +68,20 @@ def _end(opened: Session) -> None:
 
 @contextmanager
 def _tracking_uri() -> Iterator[None]:
+    """Have MLflow talk to the open run, whatever the task's code says of servers."""
     before = utils._tracking_uri
     mlflow.set_tracking_uri(URI)
     try:
-        yield
+        with _changed(mlflow, "set_tracking_uri", _keep_tracking_uri):
+            yield
     finally:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None: MLflow asks the environment
+
+
+def _keep_tracking_uri(uri: Any) -> None:
+    """Stand for set_tracking_uri: another one would make runs beside this one."""
+    if uri not in (None, "", URI):
+        refuse(f"set_tracking_uri({str(uri)!r})")
 
 
 @contextmanager
