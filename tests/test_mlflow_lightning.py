@@ -57,8 +57,8 @@ carry_out(2, second)
     for run in runs:
         assert run.data.params == {"lr": "0.1", "width": "1"}
         assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 2
-    checkpoint = {item.path for item in client.list_artifacts(runs[0].info.run_id, "model/checkpoints/epoch=1-step=4")}
-    assert "model/checkpoints/epoch=1-step=4/epoch=1-step=4.ckpt" in checkpoint
+    checkpoint = {item.path for item in client.list_artifacts(runs[0].info.run_id, "epoch=1-step=4")}
+    assert "epoch=1-step=4/epoch=1-step=4.ckpt" in checkpoint
     assert not (tmp_path / "sweep" / "mlruns").exists()
 
 
