@@ -1,5 +1,8 @@
 """A run that MLflow code can belong to, over its journal alone; and what of it is on MLflow after delivery."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from sweeptrail.outbox.plugin.open_run import run_id_of
 from sweeptrail.outbox.run_journal import RunJournal, run_identity
 from sweeptrail.records import RunResult, RunStart
 from sweeptrail.tracking.facts import Dataset
+from tests.commands import ROOT, environment
 from tests.small_sweep import close_parent, open_parent, runs_of
 
 PARAMS = {"lr": "0.1"}
@@ -82,3 +86,45 @@ def files_of(client: MlflowClient, run: Run, into: Path) -> dict[str, bytes]:
     for path in top:
         client.download_artifacts(run.info.run_id, path, str(into))
     return {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}
+
+
+# As a worker has it: the run is opened without MLflow, which only the task loads.
+WORKER = """
+from sweeptrail.outbox.plugin.inside import belongs_to
+from sweeptrail.outbox.plugin.open_run import run_id_of
+from sweeptrail.outbox.run_journal import RunJournal
+from sweeptrail.records import RunResult, RunStart
+
+class Open:
+    def __init__(self, index):
+        self.name, self.params, self.tags = f"{index}_lr=0.1", {"lr": "0.1"}, {"mlflow.user": "ada"}
+        self.folder, self.run_id = sweep / self.name, run_id_of(f"{sweep.name}/{index}")
+        self.journal = RunJournal(str(sweep), parent=sweep.name, tags=self.tags)
+        self.journal.begin(RunStart(index, self.name, self.params, time=1000.0))
+        self.log_metrics, self.log_params = self.journal.measure, self.journal.add_params
+        self.set_tags, self.log_artifact = self.journal.add_tags, self.journal.add_artifact
+        self.add_dataset = self.journal.add_dataset
+
+def carry_out(index, task):
+    run = Open(index)
+    with belongs_to(run):
+        task(run)
+    run.journal.end(RunResult(index, run.name, run.params, "FINISHED", time=1010.0))
+
+"""
+
+
+def alone(code: str, sweep: Path, **more: str) -> "subprocess.CompletedProcess[str]":
+    """Run code in a process that has not loaded MLflow, with the sweep's folder as `sweep`."""
+    begin = f"import sys\nfrom pathlib import Path\nsweep = Path({str(sweep)!r})\n"
+    env = environment(PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT}", **more)
+    sweep.mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-c", begin + code],
+        cwd=sweep,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -27,8 +26,7 @@ from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import Metrics
 from sweeptrail.outbox.plugin import refusals
 from sweeptrail.outbox.plugin.store import BUILT_ON_OTHERS, RunStore, run_store
-from tests.commands import ROOT, environment
-from tests.inside_run import deliver, files_of, inside
+from tests.inside_run import WORKER, alone, deliver, files_of, inside
 from tests.server import mlflow_server
 
 IRIS = "from sklearn.datasets import load_iris\nx, y = load_iris(return_X_y=True)\n"
@@ -53,22 +51,6 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path, store: str) -> Ite
             yield server.uri
 
 
-def alone(code: str, sweep: Path, **more: str) -> "subprocess.CompletedProcess[str]":
-    """Run code in a process that has not loaded MLflow, with the sweep's folder as `sweep`."""
-    begin = f"import sys\nfrom pathlib import Path\nsweep = Path({str(sweep)!r})\n"
-    env = environment(PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT}", **more)
-    sweep.mkdir(exist_ok=True)
-    return subprocess.run(
-        [sys.executable, "-c", begin + code],
-        cwd=sweep,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @contextmanager
 def tracking(uri: str) -> Iterator[None]:
     """Let this be the person's tracking URI, for the `with` block."""
@@ -89,32 +71,6 @@ def active_id() -> str:
 def datasets_of(run: Run) -> list[DatasetInput]:
     assert run.inputs
     return list(run.inputs.dataset_inputs)
-
-
-# As a worker has it: the run is opened without MLflow, which only the task loads.
-WORKER = """
-from sweeptrail.outbox.plugin.inside import belongs_to
-from sweeptrail.outbox.plugin.open_run import run_id_of
-from sweeptrail.outbox.run_journal import RunJournal
-from sweeptrail.records import RunResult, RunStart
-
-class Open:
-    def __init__(self, index):
-        self.name, self.params, self.tags = f"{index}_lr=0.1", {"lr": "0.1"}, {"mlflow.user": "ada"}
-        self.folder, self.run_id = sweep / self.name, run_id_of(f"{sweep.name}/{index}")
-        self.journal = RunJournal(str(sweep), parent=sweep.name, tags=self.tags)
-        self.journal.begin(RunStart(index, self.name, self.params, time=1000.0))
-        self.log_metrics, self.log_params = self.journal.measure, self.journal.add_params
-        self.set_tags, self.log_artifact = self.journal.add_tags, self.journal.add_artifact
-        self.add_dataset = self.journal.add_dataset
-
-def carry_out(index, task):
-    run = Open(index)
-    with belongs_to(run):
-        task(run)
-    run.journal.end(RunResult(index, run.name, run.params, "FINISHED", time=1010.0))
-
-"""
 
 
 def log_everything(folder: Path) -> dict[str, bytes]:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.inside_run import deliver
-from tests.test_mlflow_inside import WORKER, alone
+from tests.inside_run import WORKER, alone, deliver
 
 LIGHTNING = """
 import torch

@@ -60,7 +60,7 @@ def _register_stores() -> None:
 
 
 def _end(opened: Session) -> None:
-    """Let go of what MLflow has of the run: its artifact repositories and what measures the machine."""
+    """Let go of what was known of the run: another try of it in this process is another run to MLflow."""
     for known in (opened.run.run_id, *(model.model_id for model in opened.models)):
         utils._artifact_repos_cache.pop(known, None)
     forget(opened.run)

@@ -103,16 +103,16 @@ class _Finder(MetaPathFinder):
     def __init__(self, name: str, then: Callable[[], None]) -> None:
         self._name = name
         self._then = then
-        self._is_searching = False
+        self._here = threading.local()
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != self._name or self._is_searching:
+        if name != self._name or getattr(self._here, "is_searching", False):
             return None
-        self._is_searching = True  # Python lets one thread at a time import a module
+        self._here.is_searching = True
         try:
             spec = importlib.util.find_spec(name)
         finally:
-            self._is_searching = False
+            self._here.is_searching = False
         if spec and spec.loader:
             execute = spec.loader.exec_module
 
