@@ -30,8 +30,10 @@ def belongs_to(run: OpenRun) -> Iterator[None]:
 
     MLflow is not loaded by this; when the block loads it, or it is loaded already, its active run is this one.
     """
-    with opened(run), _environment(), _Activation() as activate, _when_imported("mlflow", activate):
-        if "mlflow" in sys.modules:  # perhaps not whole yet, in another thread: this waits for it
+    with opened(run), _environment(), _Activation() as activate, _when_imported("mlflow", activate) as finder:
+        # It may be on its way in another thread. What the finder has found is activated there; doing it here too
+        # would have each thread wait for a module of the other's. What is older this waits for.
+        if "mlflow" in sys.modules and not finder.has_found:
             activate()
         yield
 
@@ -44,11 +46,11 @@ def tracking_store(*_: Any, **__: Any) -> Any:
 
 
 class _Activation:
-    """Makes the open run MLflow's active run, once, in whichever thread MLflow was imported; and undoes it."""
+    """Makes the open run MLflow's active run, in whichever thread MLflow was imported; and undoes it at its end."""
 
     def __init__(self) -> None:
         self._changes = ExitStack()
-        self._is_done = False
+        self._is_over = False
         self._lock = threading.Lock()
 
     def __enter__(self) -> "_Activation":
@@ -58,14 +60,13 @@ class _Activation:
         from sweeptrail.outbox.plugin.active import active_run
 
         with self._lock:
-            if not self._is_done:
+            if not self._is_over:
                 self._changes.enter_context(active_run())
-            self._is_done = True
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
+            self._is_over = True
             self._changes.close()
-            self._is_done = True
 
 
 @contextmanager
@@ -87,12 +88,12 @@ def _set(values: Mapping[str, str | None]) -> None:
 
 
 @contextmanager
-def _when_imported(name: str, then: Callable[[], None]) -> Iterator[None]:
+def _when_imported(name: str, then: Callable[[], None]) -> Iterator["_Finder"]:
     """Call `then` as soon as the module has been imported, if that happens in the `with` block."""
     finder = _Finder(name, then)
     sys.meta_path.insert(0, finder)
     try:
-        yield
+        yield finder
     finally:
         sys.meta_path.remove(finder)
 
@@ -103,6 +104,7 @@ class _Finder(MetaPathFinder):
     def __init__(self, name: str, then: Callable[[], None]) -> None:
         self._name = name
         self._then = then
+        self.has_found = False
         self._here = threading.local()
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -120,5 +122,6 @@ class _Finder(MetaPathFinder):
                 execute(module)
                 self._then()
 
+            self.has_found = True
             spec.loader.exec_module = execute_and_tell  # type: ignore[method-assign]  # of this loader alone
         return spec
