@@ -21,8 +21,8 @@ class History:
     epochs: tuple[Epoch, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     """What was measured once, at the end."""
-    steps: Mapping[tuple[str, int], float] = field(default_factory=dict)
-    """What was logged by steps: each metric at each step."""
+    steps: Mapping[tuple[str, int], tuple[float, ...]] = field(default_factory=dict)
+    """What was logged by steps: the values of each metric at each step, mostly one."""
     status: Status | None = None
     """How it ended; None while it is open, or if it never began."""
     has_begun: bool = False
@@ -46,7 +46,7 @@ def read_history(folder: Path, run: int) -> History:
     """Return what the journal in the folder says of the run with this number."""
     epochs: dict[int, Epoch] = {}
     final: dict[str, float] = {}
-    steps: dict[tuple[str, int], float] = {}
+    steps: dict[tuple[str, int], tuple[float, ...]] = {}
     opened_with: dict[str, str] = {}
     params: dict[str, str] = {}
     has_begun, reason, began, time = False, "", 0.0, 0.0
@@ -61,7 +61,8 @@ def read_history(folder: Path, run: int) -> History:
             case FinalMetrics():
                 final.update(entry.values)
             case Metrics():
-                steps |= {(name, entry.step): value for name, value in entry.values.items()}
+                for name, value in entry.values.items():
+                    steps[name, entry.step] = (*steps.get((name, entry.step), ()), value)
             case Params():
                 params.update(entry.values)
             case Tags():
@@ -102,9 +103,9 @@ def make_epoch(run: int, number: int, values: Mapping[str, float], time: float =
     )
 
 
-def latest(steps: Mapping[tuple[str, int], float]) -> dict[str, float]:
+def latest(steps: Mapping[tuple[str, int], tuple[float, ...]]) -> dict[str, float]:
     """Return each metric as it was at its highest step."""
-    return {name: value for (name, _), value in sorted(steps.items())}
+    return {name: values[-1] for (name, _), values in sorted(steps.items())}
 
 
 def ended(index: int, name: str, params: Mapping[str, object], history: History) -> RunResult | None:

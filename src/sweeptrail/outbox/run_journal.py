@@ -1,6 +1,5 @@
 """The journal of one run: the sink that keeps what the tracking server must be told of it."""
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from sweeptrail.outbox.entries import (
     VERSION,
     Artifact,
     Closed,
+    Dataset,
     Entry,
     EpochMetrics,
     FinalMetrics,
@@ -27,13 +27,13 @@ from sweeptrail.outbox.journal import FILE_NAME, Journal, append
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.sink import Sink
 from sweeptrail.system.files import write_whole
-from sweeptrail.tracking import tags
-
-SYNC_INTERVAL = 1.0
-"""Seconds between two syncs while only steps are logged: a power cut costs no more, a kill nothing."""
+from sweeptrail.tracking import facts, tags
 
 TAG_LENGTH = 500
 """A reason that is longer is cut in its tag; the traceback is an artifact, whole."""
+
+SYNC_INTERVAL = 1.0
+"""Seconds between two syncs to disk of what is told between epochs; a kill loses nothing, a power cut that much."""
 
 
 class RunJournal(Sink):
@@ -49,13 +49,16 @@ class RunJournal(Sink):
         self._folder = Path(folder)
         self._parent = parent
         self._tags = tags
+        self.params: Mapping[str, str] = {}
+        """Of the run that is open, those of an earlier sitting among them."""
 
     def begin(self, start: RunStart) -> None:
         self._run_folder = self._folder / start.name
         self._before = read_history(self._run_folder, start.index)
         self._synced, self.remarks = 0.0, ()
         self._journal = Journal(self._run_folder / FILE_NAME)
-        params = {**start.params, **start.settings}
+        params = {name: str(value) for name, value in {**start.params, **start.settings}.items()}
+        self.params = {**self._before.params, **params}
         self._journal.write(
             Opened(
                 identity=run_identity(self._parent, start.index),
@@ -66,7 +69,7 @@ class RunJournal(Sink):
                 version=VERSION,
             ),
             *([Tags({tags.REASON: ""})] if self._before.reason else []),
-            Params({name: str(value) for name, value in params.items()}),
+            Params(params),
         )
 
     def epoch(self, epoch: Epoch) -> None:
@@ -79,18 +82,32 @@ class RunJournal(Sink):
         )
 
     def measure(self, values: Mapping[str, float], step: int, time: float) -> None:
-        """Write what was measured at a step; on disk within a second, or at the end of the epoch."""
-        known = self._before.steps
-        before = {name: known[name, step] for name in values if (name, step) in known}
-        if before and not self._differs(f"step {step}", before, {name: values[name] for name in before}):
-            values = {name: value for name, value in values.items() if name not in before}
-        if values:
-            self._journal.append(Metrics(values, step, milliseconds(time)))
-            self._sync_now_and_then()
+        """Tell what was measured at a step, at this time in seconds since 1970."""
+        told = {name: value for name, value in values.items() if not self._knows(name, step, value)}
+        if told:
+            self._tell(Metrics(told, step, milliseconds(time)))
+
+    def add_params(self, values: Mapping[str, str]) -> None:
+        """Tell further params, which can never be changed."""
+        self._tell(Params(values))
+
+    def add_tags(self, values: Mapping[str, str]) -> None:
+        """Tell further tags."""
+        self._tell(Tags(values))
 
     def add_artifact(self, path: Path, to: str) -> None:
-        """Have a file of the run's folder delivered, by its path there, into the folder `to` of the artifacts."""
-        self._journal.write(Artifact(path.as_posix(), to))
+        """Have a file of the run's folder delivered, into the folder `to` of the artifacts."""
+        self._tell(Artifact(path.relative_to(self._run_folder).as_posix(), to))
+
+    def add_dataset(self, dataset: facts.Dataset) -> None:
+        """Tell which data the run uses."""
+        self._tell(Dataset(**vars(dataset)))
+
+    def _tell(self, entry: Entry) -> None:
+        self._journal.append(entry)
+        if (now := time.monotonic()) - self._synced > SYNC_INTERVAL:
+            self._synced = now
+            self._journal.sync()
 
     def end(self, result: RunResult) -> None:
         last_step = result.epochs[-1].epoch if result.epochs else 0
@@ -115,11 +132,14 @@ class RunJournal(Sink):
             ]
         return bool(different)
 
-    def _sync_now_and_then(self) -> None:
-        now = time.monotonic()
-        if now - self._synced > SYNC_INTERVAL:
-            self._journal.sync()
-            self._synced = now
+    def _knows(self, name: str, step: int, value: float) -> bool:
+        """Tell whether the journal has this from an earlier sitting."""
+        before = self._before.steps.get((name, step), ())
+        if any(_same(each, value) for each in before):
+            return True
+        if len(before) == 1:  # else the task logs a step several times
+            self._differs(f"step {step}", {name: before[0]}, {name: value})
+        return False
 
 
 def _numbers(epoch: Epoch) -> dict[str, float]:
@@ -133,11 +153,6 @@ def _same(before: float | None, now: float) -> bool:
 def run_identity(parent: str, index: int) -> str:
     """Return by what the tracking server knows a run of a sweep."""
     return f"{parent}/{index}"
-
-
-def run_id_of(identity: str) -> str:
-    """Return by what this machine's MLflow knows the run with this identity: an id as MLflow's own are."""
-    return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def close_abandoned(job: Job, result: RunResult) -> None:

@@ -57,7 +57,7 @@ class FunctionTask:
     @property
     def preload(self) -> Sequence[str]:
         # Never the task's own module: what it does when it is imported, with CUDA for one, need not survive a fork.
-        return ("sweeptrail.tasks.task_run", *(("torch",) if self.signature.loads_torch else ()))
+        return ("sweeptrail.tasks.mlflow_run", *(("torch",) if self.signature.loads_torch else ()))
 
     @property
     def preload_export(self) -> Sequence[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeptrail.errors import StateError
-from sweeptrail.outbox.run_journal import run_id_of, run_identity
+from sweeptrail.outbox.plugin.open_run import run_id_of
+from sweeptrail.outbox.run_journal import run_identity
 from sweeptrail.records import Job, RunResult, RunStart
 from sweeptrail.search.space import make_run
 from sweeptrail.sink import Sink
@@ -52,6 +53,10 @@ class TaskRun(RunManager):
     def save(self, file_name: str) -> None:
         """Raise StateError: the sweep saves the table of all its runs."""
         raise StateError(f"save({file_name!r}) is not for a task: the sweep writes the table of all its runs")
+
+    def measure(self, values: Mapping[str, float], step: int, moment: float) -> None:
+        """Log metrics at a step and at a moment, in seconds since 1970."""
+        self._open_run("log()").measure(values, step, moment)
 
     def finish(self, remarks: Sequence[str] = ()) -> RunResult:
         """End the run as FINISHED, with remarks that a person should read."""

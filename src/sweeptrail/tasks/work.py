@@ -6,15 +6,17 @@ import random
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeptrail.engines.carry_out import failed
 from sweeptrail.errors import Cancelled
 from sweeptrail.records import Job, RunResult
+from sweeptrail.system.imports import when_imported
 from sweeptrail.tasks.code import Code
 from sweeptrail.tasks.shared import read_only
 
@@ -46,7 +48,7 @@ class Training:
         except Exception:
             return failed(job, traceback.format_exc())
         try:
-            with _in_this_process():
+            with _in_this_process(), _mlflow_belongs_to(job, manager, sinks):
                 returned = self._call(job, manager)
         except (KeyboardInterrupt, Cancelled) as error:
             if manager.is_open:
@@ -61,10 +63,11 @@ class Training:
         seed = int(job.values.get("seed", 0))
         seed_everything(seed)  # the module, which may draw numbers, is imported now if it was not
         function = self.code.load()
-        seed_everything(seed)
-        use_threads(job.threads)
+        begin = partial(_begin_with, seed, job.threads)
+        begin()
         wanted = inspect.signature(function).parameters
-        return function(manager, **{name: value for name, value in job.values.items() if name in wanted})
+        with when_imported("torch", begin):
+            return function(manager, **{name: value for name, value in job.values.items() if name in wanted})
 
 
 def seed_everything(seed: int) -> None:
@@ -76,8 +79,8 @@ def seed_everything(seed: int) -> None:
         torch.manual_seed(seed)
 
 
-def use_threads(threads: int) -> None:
-    """Have torch, where it is loaded, compute with so many threads."""
+def _begin_with(seed: int, threads: int) -> None:
+    seed_everything(seed)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
 
@@ -98,6 +101,16 @@ def sinks_of(job: Job, checkpoint: "Checkpoint | None") -> "list[Sink]":
         "outbox": RunJournal(sweep_folder, parent=job.parent, tags=job.tags),
     }
     return [sink for name, sink in built.items() if sink and name in job.sinks]
+
+
+def _mlflow_belongs_to(job: Job, manager: "TaskRun", sinks: "Sequence[Sink]") -> AbstractContextManager[None]:
+    """Let what is logged to MLflow in the block land in the run, if its facts are kept."""
+    from sweeptrail.outbox.plugin.inside import belongs_to
+    from sweeptrail.outbox.run_journal import RunJournal
+    from sweeptrail.tasks.mlflow_run import MlflowRun
+
+    journal = next((sink for sink in sinks if isinstance(sink, RunJournal)), None)
+    return belongs_to(MlflowRun(job, manager, journal)) if journal else nullcontext()
 
 
 @contextmanager

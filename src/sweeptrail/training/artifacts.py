@@ -52,4 +52,4 @@ def _place(run_folder: Path, name: str) -> Path:
 
 def _told(target: Path, run_folder: Path) -> tuple[Path, str]:
     folder = target.parent.relative_to(run_folder / FOLDER).as_posix()
-    return target.relative_to(run_folder), folder.removeprefix(".")
+    return target, folder.removeprefix(".")

@@ -73,7 +73,7 @@ class OpenRun:
         self._sinks.measure(values, step, moment)
 
     def add_artifacts(self, files: Iterable[tuple[Path, str]]) -> None:
-        """Tell of files, by their paths in the run's folder, and of the folders of the artifacts they belong to."""
+        """Tell of files in the run's folder, and of the folders of the artifacts they belong to."""
         for path, to in files:
             self._sinks.add_artifact(path, to)
 
