@@ -8,6 +8,8 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(sys.executable).parent
 
@@ -32,7 +34,7 @@ def environment(**more: str) -> dict[str, str]:
 def start(*command: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        command, cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=300, check=False
+        command, cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

@@ -32,8 +32,9 @@ from sweeptrail.fashion_mnist import data
 from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.tracking.sqlite import make_database
 from tests.commands import environment, start
-from tests.server import READY_TIMEOUT, free_port, mlflow_server, process_group
+from tests.server import free_port, mlflow_server, process_group
 from tests.small_sweep import files_below, write_sweep
+from tests.waiting import PATIENCE, wait_for
 
 ADMIN, PASSWORD = "admin", "administrator-1"
 DEFAULT = {"username": "ada", "resource_type": "experiment", "resource_id": "0"}
@@ -192,16 +193,13 @@ def server_with_logins(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
     where = ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     with process_group(*command, *where, cwd=folder, env=secrets) as process:
-        deadline = time.monotonic() + READY_TIMEOUT
-        while tracking(uri)["tracking"].mark != "ok":
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for(lambda: process.poll() is not None or tracking(uri)["tracking"].mark == "ok")
+        assert process.poll() is None, process.communicate()
         yield uri
 
 
 def ask(uri: str, method: str, path: str, **content: object) -> requests.Response:
-    reply = requests.request(method, f"{uri}/api/{path}", json=content, auth=(ADMIN, PASSWORD), timeout=60)
+    reply = requests.request(method, f"{uri}/api/{path}", json=content, auth=(ADMIN, PASSWORD), timeout=PATIENCE)
     reply.raise_for_status()
     return reply
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.commands import environment
+from tests.waiting import PATIENCE
 
 EACH_MISSING = """
 from importlib import import_module
@@ -52,7 +53,7 @@ def without_assertions(code: str, folder: Path) -> "subprocess.CompletedProcess[
     store = {"MLFLOW_BACKEND_STORE_URI": "sqlite:///never-made.db", "MLFLOW_ARTIFACTS_DESTINATION": folder.as_uri()}
     command = [sys.executable, "-O", "-W", "ignore", "-c", code]
     return subprocess.run(
-        command, cwd=folder, env=environment(**store), capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment(**store), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 from tests.commands import start
 from tests.hostile_requests import API, FILES, FOR_THE_PATCHES, HOSTILE, JSON, NEW, Hostile
 from tests.team_server import TeamServer, team_server
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.xdist_group("server_safety")
 
@@ -48,7 +49,7 @@ class Scene:
         return text
 
     def ask(self, who: str, method: str, path: str, **more: Any) -> requests.Response:
-        return requests.request(method, self.server.uri + path, auth=self.logins[who], timeout=60, **more)
+        return requests.request(method, self.server.uri + path, auth=self.logins[who], timeout=PATIENCE, **more)
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that a request could have changed: every row of the database, every file."""
@@ -112,7 +113,7 @@ def _name(request: Hostile) -> str:
 
 def _status(scene: Scene, request: Hostile) -> int:
     who, method, path, body, headers = request
-    connection = http.client.HTTPConnection("127.0.0.1", scene.server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", scene.server.port, timeout=PATIENCE)
     connection.putrequest(method, scene.filled(path), skip_host="Host" in headers, skip_accept_encoding=True)
     if who:
         connection.putheader("Authorization", _basic(*scene.logins[who]))
