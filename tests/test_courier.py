@@ -17,13 +17,14 @@ from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.tracking.client import TrackingServer
 from tests import written as entries
+from tests.commands import new_store
 from tests.waiting import PATIENCE
 
 SWEEP = "c0ffee"
 
 
 def store(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/mlflow.db"
+    return new_store(tmp_path)
 
 
 def write_parent(folder: Path, **more: dict[str, str]) -> journal.Journal:

@@ -32,7 +32,7 @@ from sweeptrail.fashion_mnist import data
 from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.tracking.sqlite import make_database
 from tests.commands import environment, start
-from tests.server import free_port, mlflow_server, process_group
+from tests.server import Server, free_port, process_group
 from tests.small_sweep import files_below, write_sweep
 from tests.waiting import PATIENCE, wait_for
 
@@ -119,15 +119,19 @@ def login(name: str, password: str) -> dict[str, str]:
     return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
 
 
-def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(tmp_path: Path) -> None:
+@pytest.fixture
+def server(tracking: Server) -> Server:
+    return tracking
+
+
+def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(server: Server, tmp_path: Path) -> None:
     (here := tmp_path / "here").mkdir()
-    with mlflow_server(tmp_path / "server") as server:
-        done = start(sys.executable, "-c", PROGRAM, "doctor", "--tracking-uri", server.uri, cwd=here)
-        new = tracking(server.uri, {"MLFLOW_EXPERIMENT_NAME": "new"})["experiment"]
-        absent = tracking(server.uri, {"MLFLOW_EXPERIMENT_ID": "77"})["experiment"]
-        ask(server.uri, "POST", "2.0/mlflow/experiments/create", name="old")
-        ask(server.uri, "POST", "2.0/mlflow/experiments/delete", experiment_id="1")
-        deleted = tracking(server.uri, {"MLFLOW_EXPERIMENT_NAME": "old"})["experiment"]
+    done = start(sys.executable, "-c", PROGRAM, "doctor", "--tracking-uri", server.uri, cwd=here)
+    new = tracking(server.uri, {"MLFLOW_EXPERIMENT_NAME": "new"})["experiment"]
+    absent = tracking(server.uri, {"MLFLOW_EXPERIMENT_ID": "777777"})["experiment"]
+    old = ask(server.uri, "POST", "2.0/mlflow/experiments/create", name="old").json()
+    ask(server.uri, "POST", "2.0/mlflow/experiments/delete", experiment_id=old["experiment_id"])
+    deleted = tracking(server.uri, {"MLFLOW_EXPERIMENT_NAME": "old"})["experiment"]
     marks = {line.split()[1]: line.split()[0] for line in done.stdout.splitlines()}
     assert marks.pop("data") in ("ok", "warning")  # the data are not on every machine
     server_lines = ("tracking", "clock", "versions", "login", "experiment")

@@ -29,16 +29,22 @@ class Candidate:
     isolates: bool = True
     """Runs are in processes of their own: they can be killed, and what they answer has to be pickled."""
     sees_how_workers_die: bool = True
+    marks: tuple[pytest.MarkDecorator, ...] = ()
 
+
+ON_RAY = (pytest.mark.heavy, pytest.mark.xdist_group("ray"))
+"""On one cluster, since a second one would take seconds to start."""
 
 ENGINES = {
     "serial": Candidate(Serial, isolates=False),
     "processes": Candidate(lambda: Processes(2, 1, ForkServer(()))),
-    "ray": Candidate(lambda: Ray(Options(workers=2)), sees_how_workers_die=False),
+    "ray": Candidate(lambda: Ray(Options(workers=2)), sees_how_workers_die=False, marks=ON_RAY),
 }
 
-every_engine = pytest.mark.parametrize("name", ENGINES)
-every_isolating_engine = pytest.mark.parametrize("name", [name for name in ENGINES if ENGINES[name].isolates])
+every_engine = pytest.mark.parametrize("name", [pytest.param(name, marks=ENGINES[name].marks) for name in ENGINES])
+every_isolating_engine = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=ENGINES[name].marks) for name in ENGINES if ENGINES[name].isolates]
+)
 
 
 def engine(name: str) -> Engine:

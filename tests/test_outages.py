@@ -3,7 +3,6 @@
 import random
 import socket
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.tracking import rest, tags
 from tests.proxy import FAULTS, Proxy, proxy_before
-from tests.server import Server, mlflow_server
+from tests.server import Server
 from tests.small_sweep import (
     EPOCHS,
     STATUSES,
@@ -36,12 +35,6 @@ LENGTHS = {"flaky": 50, "hang": 2}
 
 WAITS = "the tracking server does not answer; everything is kept on disk and sent later"
 CAUGHT_UP = "the tracking server answers again; everything has been sent"
-
-
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -18,19 +17,13 @@ from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.system.locks import locked
 from tests.commands import ROOT, SMALL, environment, family, start
 from tests.proxy import Proxy, proxy_before
-from tests.server import Server, kill_group, mlflow_server, process_group
+from tests.server import Server, kill_group, process_group
 from tests.small_sweep import assert_arrived, deliver_at_last, files_below, write_sweep
 from tests.steered import Held
 from tests.waiting import FOR_EVER, PATIENCE, wait_for
 
 PATHS = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
 """Where a process of the tests' own finds the package and the tests."""
-
-
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 def test_a_creation_keeps_other_couriers_out_and_when_it_is_killed_leaves_no_second_run(

@@ -20,7 +20,7 @@ from sweeptrail.errors import SettingsError
 from sweeptrail.results.tensorboard import program
 from tests.commands import environment, start, sweep
 from tests.event_files import EVENTS, files_below, open_run, write_events
-from tests.server import Server, mlflow_server, process_group
+from tests.server import Server, process_group
 from tests.waiting import PATIENCE, wait_for
 
 
@@ -141,12 +141,6 @@ def shows(address: str, run: str, steps: list[int]) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
 def test_a_sweep_on_a_server_of_which_only_the_uri_is_known_is_shown_and_fetched_once(
     tracking: Server, tmp_path: Path
 ) -> None:
@@ -157,7 +151,7 @@ def test_a_sweep_on_a_server_of_which_only_the_uri_is_known_is_shown_and_fetched
         "--tracking-uri", tracking.uri, cwd=made, lr="0.01", batch_size="50,100", shuffle="true", epochs="1"
     )
     assert finished.returncode == 0, finished.stderr
-    [parent] = MlflowClient(tracking.uri).search_runs(["0"], "tags.sweeptrail.folder != ''")
+    [parent] = MlflowClient(tracking.uri).search_runs(["0"], f"tags.sweeptrail.folder LIKE '{made}/%'")
     arguments = (parent.info.run_id, "--tracking-uri", tracking.uri)
     names = {"1_lr=0.01,batch_size=50,shuffle=True", "2_lr=0.01,batch_size=100,shuffle=True"}
     with shown(*arguments, cwd=looked) as (process, address):
