@@ -139,8 +139,8 @@ def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(server: S
     assert (done.returncode, done.stderr) == (0, "")
     assert list(here.iterdir()) == []
     assert new == Finding("ok", "experiment", "new is made by the first sweep")
-    assert (absent.mark, "id=77" in absent.found) == ("problem", True)
-    assert (deleted.mark, "restore -x 1" in deleted.todo) == ("problem", True)
+    assert (absent.mark, "id=777777" in absent.found) == ("problem", True)
+    assert (deleted.mark, f"restore -x {old['experiment_id']}" in deleted.todo) == ("problem", True)
 
 
 def test_a_login_that_is_missing_wrong_or_not_enough_is_told_with_its_cure(tmp_path: Path) -> None:
