@@ -24,8 +24,12 @@ SMALL = {
     "epochs": "3",
     "report": "false",
     "register": "none",
+    "delivery_timeout": f"{PATIENCE:.0f}",
 }
-"""The default sweep on fewer images, without what it does at its end, which takes longer than the sweep."""
+"""The default sweep on fewer images, without what it does at its end, which takes longer than the sweep.
+
+On a machine that is busy, MLflow alone may take longer than people wait for a server.
+"""
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -17,13 +17,12 @@ from tests.server import kill_group
 from tests.waiting import FOR_EVER, wait_for
 
 HELD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
-from typing import Any
 
 def wait(event, arguments):
     if event == "open" and "/events." in str(arguments[0]):
-        number = Path(arguments[0]).parent.name.partition("_")[0]
+        number = Path(os.fsdecode(arguments[0])).parent.name.partition("_")[0]
         while number.isdigit() and int(number) > int(Path(GO).read_text()):
             time.sleep(0.02)
 
@@ -55,7 +54,6 @@ class Held:
 STOPPED = f"""
 import pkgutil, sys, time
 from pathlib import Path
-from typing import Any
 
 moment, reached, *words = sys.argv[1:]
 owner_name, _, name = moment.rpartition(".")

@@ -25,14 +25,7 @@ from tests.server import kill_group
 from tests.steered import begun, kill_after, wait_for_end
 from tests.waiting import PATIENCE, wait_for
 
-SETTINGS = {
-    "train_samples": "300",
-    "validation_samples": "100",
-    "batch_size": "30,60",
-    "epochs": "3",
-    "report": "false",
-    "register": "none",
-}
+SETTINGS = {**SMALL, "validation_samples": "100", "batch_size": "30,60"}
 KILLS_A_SWEEP = 5
 DURATIONS = ["epoch duration", "run duration"]
 

@@ -153,7 +153,7 @@ def test_a_sweep_without_a_server_exits_with_3_and_is_delivered_later_by_two_at_
     tracking: Server, tmp_path: Path
 ) -> None:
     proxy = Proxy(tracking.port, seed=0)
-    with small_sweep(proxy.uri, tmp_path, lr="0.01") as process:
+    with small_sweep(proxy.uri, tmp_path, lr="0.01", delivery_timeout="1") as process:
         output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3, errors
     assert "not sent yet: " in output

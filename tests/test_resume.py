@@ -46,10 +46,11 @@ def background(*arguments: str, cwd: Path, **settings: str) -> "subprocess.Popen
 
 def wait_for_epochs(process: "subprocess.Popen[str]", count: int) -> None:
     assert process.stdout
+    said = []
     while count:
-        line = process.stdout.readline()
-        assert line, "the sweep ended too early"
-        count -= " epoch " in line
+        said.append(process.stdout.readline())
+        assert said[-1], said
+        count -= " epoch " in said[-1]
 
 
 def numbers(folder: Path) -> pandas.DataFrame:
@@ -282,7 +283,9 @@ def test_a_diverged_run_fails_keeps_its_rows_and_the_others_go_on(tmp_path: Path
 
 def test_what_waits_is_delivered_to_another_server_with_its_original_times(tmp_path: Path) -> None:
     dead = "http://127.0.0.1:9"
-    undelivered = sweep("--tracking-uri", dead, cwd=tmp_path, **{**GRID, "shuffle": "true", "epochs": "1"})
+    undelivered = sweep(
+        "--tracking-uri", dead, cwd=tmp_path, **{**GRID, "shuffle": "true", "epochs": "1", "delivery_timeout": "1"}
+    )
     assert undelivered.returncode == 3
     assert "sync" in undelivered.stdout
     assert f"records wait for {dead}" in sweeptrail("status", cwd=tmp_path).stdout

@@ -29,7 +29,7 @@ from tests.waiting import PATIENCE, wait_for
 pytestmark = pytest.mark.xdist_group("server-backup")
 
 SWEEP = ["--train-samples", "2000", "--validation-samples", "200", "--batch-size", "50", "--epochs", "12"]
-SWEEP += ["--workers", "1", "--report", "false", "--register", "none"]
+SWEEP += ["--workers", "1", "--report", "false", "--register", "none", "--delivery-timeout", f"{PATIENCE:.0f}"]
 
 
 @dataclass

@@ -41,6 +41,7 @@ SETTINGS = {
     "engine": "serial",
     "report": "false",
     "register": "none",
+    "delivery_timeout": f"{PATIENCE:.0f}",
     "experiment": EXPERIMENT,
 }
 COLUMNS = {

@@ -28,7 +28,7 @@ from tests.waiting import PATIENCE, wait_for
 pytestmark = pytest.mark.xdist_group("server-store")
 
 SWEEP = ["--train-samples", "1000", "--validation-samples", "200", "--shuffle", "true", "--lr", "0.01"]
-SWEEP += ["--workers", "1", "--report", "false", "--register", "none"]
+SWEEP += ["--workers", "1", "--report", "false", "--register", "none", "--delivery-timeout", f"{PATIENCE:.0f}"]
 KEYS = {"AWS_ACCESS_KEY_ID": "TEAMKEY", "AWS_SECRET_ACCESS_KEY": "ateamssecretkey"}
 LARGE = 150 << 20
 """Bytes of a file that no store takes in one piece; boto3 cuts from 8 MiB on."""
