@@ -253,7 +253,8 @@ def test_a_sweep_with_a_login_works_and_leaves_no_secret_anywhere(scene: Scene, 
     where = {**login, "MLFLOW_TRACKING_URI": server.uri}
     program = (sys.executable, "-m", "sweeptrail")
     small = "--train-samples 200 --validation-samples 100 --epochs 1 --lr 0.01 --batch-size 100 --shuffle true"
-    done = start(*program, "sweep", *small.split(), "--report", "false", cwd=tmp_path, **where)
+    small += f" --report false --delivery-timeout {PATIENCE:.0f}"
+    done = start(*program, "sweep", *small.split(), cwd=tmp_path, **where)
     assert done.returncode == 0, done.stderr
     [folder] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
     found = scene.ask("admin", "POST", f"{API}/runs/search", json={"experiment_ids": ["0"]}).json()["runs"]
