@@ -31,6 +31,7 @@ def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
+@pytest.mark.slow
 def test_the_named_rows_come_out_as_a_table_and_as_json(tmp_path: Path) -> None:
     done = bench("--quick", "--json", str(tmp_path / "figures.json"), "table", "help")
     assert done.returncode == 0, done.stderr
@@ -42,6 +43,7 @@ def test_the_named_rows_come_out_as_a_table_and_as_json(tmp_path: Path) -> None:
     assert len(written["measurements"]) == 4
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_teams_server_come_out_with_nothing_lost_and_nothing_twice(tmp_path: Path) -> None:
     rows = ("server", "log_batch", "load", "growth")
     done = bench("--quick", "--json", str(tmp_path / "figures.json"), *rows)

@@ -13,7 +13,7 @@ from tests.server import mlflow_server
 from tests.test_tensorboard_command import shown
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.xdist_group("browser")  # else each worker would make a sweep of its own
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # else each worker would make a sweep of its own
 
 SCREENSHOTS = ROOT / "test-results"
 

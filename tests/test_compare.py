@@ -266,6 +266,7 @@ def test_a_sweep_without_a_finished_run_is_one_clear_line(tmp_path: Path) -> Non
     assert result.stderr == "error: latest: expected a sweep with a finished run, got one where 1 ended otherwise\n"
 
 
+@pytest.mark.slow
 def test_a_real_sweep_is_compared_with_its_seeds_from_the_folder_and_from_the_database(tmp_path: Path) -> None:
     done = sweep(cwd=tmp_path, lr="0.01,0.001", batch_size="100", shuffle="true", seed="0,1", epochs="1")
     [folder] = (tmp_path / "runs").iterdir()

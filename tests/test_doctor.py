@@ -143,6 +143,7 @@ def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(server: S
     assert (deleted.mark, f"restore -x {old['experiment_id']}" in deleted.todo) == ("problem", True)
 
 
+@pytest.mark.slow
 def test_a_login_that_is_missing_wrong_or_not_enough_is_told_with_its_cure(tmp_path: Path) -> None:
     with server_with_logins(tmp_path) as uri:
         ask(uri, "POST", "2.0/mlflow/users/create", username="ada", password="password-of-ada")

@@ -25,6 +25,8 @@ from tests.server import kill_group
 from tests.steered import begun, kill_after, wait_for_end
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
+
 SETTINGS = {**SMALL, "validation_samples": "100", "batch_size": "30,60"}
 KILLS_A_SWEEP = 5
 DURATIONS = ["epoch duration", "run duration"]
@@ -205,7 +207,7 @@ def write_for_ever(folder: Path, text: dict[int, str], tell: int) -> None:
         os._exit(1)
 
 
-@pytest.mark.parametrize("name", ["a b", "quote\"'s", "new\nline", "ünï ✓", "per%cent?#", "-dash"])
+@pytest.mark.parametrize("name", ["-dash and \"quote's", "new\nline, per%cent?#, ünï ✓"])
 def test_a_sweep_lives_in_any_folder(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name
     folder.mkdir()

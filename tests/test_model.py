@@ -159,6 +159,7 @@ def test_a_checkpoint_that_is_none_leaves_the_model_that_was_there(exported: Job
     assert digests(model_of(broken)) == digests(model_of(exported))
 
 
+@pytest.mark.slow
 def test_mlflow_predicts_with_it_as_it_is(exported: Job, tmp_path: Path) -> None:
     (tmp_path / "given.json").write_text(as_json(3))
     command = ["mlflow", "models", "predict", "--env-manager", "local", "-m", str(model_of(exported))]
@@ -168,6 +169,7 @@ def test_mlflow_predicts_with_it_as_it_is(exported: Job, tmp_path: Path) -> None
     assert torch.allclose(answer, probabilities(exported, images(3)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mlflow_serves_it_as_it_is(exported: Job, tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-p", str(port)]

@@ -30,6 +30,8 @@ from tests.small_sweep import (
 )
 from tests.waiting import FOR_EVER, PATIENCE, wait_for
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = {"flaky": 50, "hang": 2}
 """How many requests these outages last; each that hangs costs a second."""
 

@@ -22,6 +22,8 @@ from tests.small_sweep import assert_arrived, deliver_at_last, files_below, writ
 from tests.steered import Held
 from tests.waiting import FOR_EVER, PATIENCE, wait_for
 
+pytestmark = pytest.mark.slow
+
 PATHS = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
 """Where a process of the tests' own finds the package and the tests."""
 

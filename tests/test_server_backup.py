@@ -26,7 +26,7 @@ from tests.steered import Held, kill_after
 from tests.team_server import TeamServer, client, processes, server_folder, team_server
 from tests.waiting import PATIENCE, wait_for
 
-pytestmark = pytest.mark.xdist_group("server-backup")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server-backup")]
 
 SWEEP = ["--train-samples", "2000", "--validation-samples", "200", "--batch-size", "50", "--epochs", "12"]
 SWEEP += ["--workers", "1", "--report", "false", "--register", "none", "--delivery-timeout", f"{PATIENCE:.0f}"]

@@ -22,6 +22,8 @@ from tests.server import free_port
 from tests.team_server import team_server
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = ROOT / "docs" / "deploy"
 NAME = "mlflow.example.org"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())

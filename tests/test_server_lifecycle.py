@@ -18,7 +18,7 @@ from tests.steered import kill_after
 from tests.team_server import TeamServer, processes, server_folder, team_server
 from tests.waiting import PATIENCE, wait_for
 
-pytestmark = pytest.mark.xdist_group("server-lifecycle")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server-lifecycle")]
 
 SERVER = [sys.executable, "-m", "sweeptrail", "server"]
 

@@ -27,7 +27,7 @@ from tests.steered import Held, begun
 from tests.team_server import TeamServer, team_server
 from tests.waiting import PATIENCE, wait_for
 
-pytestmark = pytest.mark.xdist_group("server_load")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server_load")]
 
 CLIENTS, RUNS, EPOCHS = 6, 4, 2
 EXPERIMENT = "faults"

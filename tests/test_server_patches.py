@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.commands import environment
 from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.slow
 
 EACH_MISSING = """
 from importlib import import_module

@@ -25,7 +25,7 @@ from tests.hostile_requests import API, FILES, FOR_THE_PATCHES, HOSTILE, JSON, N
 from tests.team_server import TeamServer, team_server
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.xdist_group("server_safety")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server_safety")]
 
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 CANARY = b"only the server's owner may read this"

@@ -25,7 +25,7 @@ from tests.steered import Held
 from tests.team_server import TeamServer, server_folder
 from tests.waiting import PATIENCE, wait_for
 
-pytestmark = pytest.mark.xdist_group("server-store")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server-store")]
 
 SWEEP = ["--train-samples", "1000", "--validation-samples", "200", "--shuffle", "true", "--lr", "0.01"]
 SWEEP += ["--workers", "1", "--report", "false", "--register", "none", "--delivery-timeout", f"{PATIENCE:.0f}"]

@@ -8,7 +8,7 @@ import requests
 from tests.team_server import TeamServer, team_server
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.xdist_group("server_users")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server_users")]
 
 API = "/api/2.0/mlflow"
 

@@ -12,6 +12,8 @@ from tests.commands import SMALL, client, family, start, sweep
 from tests.steered import begun
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("standings")]
+
 ENDING = {"shuffle": "true", "batch_size": "50", "seed": "0,1", "epochs": "2", "report": "true"}
 
 MOODY = """
@@ -47,6 +49,11 @@ def test_the_parent_names_its_champion_with_its_accuracies(finished: tuple[Path,
     for child in children:
         sums[child.data.params["lr"]] += accuracies[child.info.run_id]
     assert champion.data.params["lr"] == max(sums, key=sums.__getitem__)
+
+
+def test_another_seed_gives_other_numbers(finished: tuple[Path, str]) -> None:
+    _, children = family(finished[0])
+    assert len({child.data.metrics["loss"] for child in children}) == len(children)
 
 
 def test_the_description_of_the_parent_ranks_and_links_its_runs(finished: tuple[Path, str]) -> None:

@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import pandas
+import pytest
 
 from tests.commands import client, family, start
 from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.slow
 
 DATA = Path(__file__).parent / "data"
 PATIENTLY = ["--delivery-timeout", f"{PATIENCE:.0f}"]
