@@ -399,6 +399,7 @@ def test_an_sqlite_store_that_takes_changes_is_ok_and_stays_as_it_was(tmp_path: 
     assert files_below(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_an_sqlite_store_of_another_mlflow_is_a_problem(tmp_path: Path) -> None:
     make_database(uri := f"sqlite:///{tmp_path}/mlflow.db")
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:

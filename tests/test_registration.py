@@ -19,6 +19,7 @@ from sweeptrail.outbox.journal import append
 from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, RunResult, RunStart
 from tests import written as entries
+from tests.commands import new_store
 from tests.exported import NAME, export, images, job, probabilities
 from tests.server import Server
 
@@ -26,7 +27,7 @@ from tests.server import Server
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the URI of a store for all tests, each with a model of its own: making one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    return new_store(tmp_path_factory.mktemp("store"))
 
 
 def write_sweep(folder: Path) -> Path:
