@@ -18,8 +18,10 @@ from sweeptrail.fashion_mnist.data import FashionMnist
 from sweeptrail.fashion_mnist.settings import DATA, RunSettings
 from sweeptrail.fashion_mnist.task import TASK
 from sweeptrail.records import Job, RunResult
+from sweeptrail.system.files import write_whole
 from sweeptrail.system.shared_arrays import Array, share
 from sweeptrail.tasks.work import Training
+from tests.waiting import FOR_EVER, wait_for
 
 
 def jobs(count: int, folder: Path = Path(), **settings: Any) -> list[Job]:
@@ -94,13 +96,8 @@ def print_something(job: Job) -> RunResult:
 
 
 def leave_a_thread_behind(job: Job) -> RunResult:
-    end = time.monotonic() + 30
-
-    def linger() -> None:
-        while time.monotonic() < end and not Path(job.folder, "stop").exists():
-            time.sleep(0.02)
-
-    threading.Thread(target=linger, daemon=job.index % 2 == 0).start()
+    stop = Path(job.folder, "stop")
+    threading.Thread(target=wait_for, args=(stop.exists, FOR_EVER), daemon=job.index % 2 == 0).start()
     return square(job)
 
 
@@ -112,8 +109,8 @@ def leave_the_folder(job: Job) -> RunResult:
 
 def hang_after_the_first(job: Job) -> RunResult:
     if job.index > 1:
-        Path(job.folder, f"began {job.index}").write_text(str(os.getpid()))
-        time.sleep(60)
+        write_whole(Path(job.folder, f"began {job.index}"), str(os.getpid()))
+        time.sleep(FOR_EVER)
     return square(job)
 
 
@@ -224,8 +221,7 @@ class HangOnANode:
             (folder / f"began {job.index}").touch()
             if len(list(folder.glob("began *"))) == 2:
                 (folder / "hangs").touch()
-                time.sleep(60)
-        else:
-            while job.index > 6 and not (folder / "hangs").exists():
-                time.sleep(0.02)
+                time.sleep(FOR_EVER)
+        elif job.index > 6:
+            wait_for((folder / "hangs").exists)
         return self.work(job)

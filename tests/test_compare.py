@@ -28,9 +28,9 @@ from sweeptrail.system.files import write_whole
 from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 from sweeptrail.tracking.client import PAGE
 from tests import written as entries
-from tests.commands import sweep
+from tests.commands import new_store, sweep
 from tests.proxy import proxy_before
-from tests.server import Server, mlflow_server
+from tests.server import Server
 
 STATUSES: list[Status] = ["FINISHED", "FINISHED", "FAILED", "KILLED"]
 """How the runs of the sweep end; it has one more, which is still open."""
@@ -109,7 +109,7 @@ def run_command(tmp_path: Path, *arguments: str) -> Result:
 
 
 def test_the_folder_holds_the_runs_that_are_over(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     write_sweep(tmp_path / "sweep", uri)
     found = runs_in(tmp_path / "sweep")
     assert [one.result for one in found] == [
@@ -125,7 +125,7 @@ def test_the_folder_holds_the_runs_that_are_over(tmp_path: Path) -> None:
 def test_the_tracking_server_tells_the_same_as_the_folder(
     table: int | None, spoilt: str, epochs: int, tmp_path: Path
 ) -> None:
-    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "sweep"
+    uri, folder = new_store(tmp_path), tmp_path / "sweep"
     write_sweep(folder, uri, table=table)
     if spoilt:
         (folder / "results.json").write_text(spoilt)
@@ -133,7 +133,7 @@ def test_the_tracking_server_tells_the_same_as_the_folder(
 
 
 def test_a_run_that_went_on_after_the_table_was_written_has_its_last_epoch(tmp_path: Path) -> None:
-    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "sweep"
+    uri, folder = new_store(tmp_path), tmp_path / "sweep"
     write_sweep(folder, uri)
     later = Epoch(4, 3, 0.01, 0.9, 2.0, 6.0, extra={"validation_accuracy": 0.9}, time=1100.0)
     write_run(folder, replace(ran(4), epochs=(later,)))
@@ -143,7 +143,7 @@ def test_a_run_that_went_on_after_the_table_was_written_has_its_last_epoch(tmp_p
 
 
 def test_the_sweep_of_a_loop_of_ones_own_is_compared_by_all_its_params(tmp_path: Path) -> None:
-    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs" / "own"
+    uri, folder = new_store(tmp_path), tmp_path / "runs" / "own"
     write_sweep(folder, uri, settings={})
     local, remote = runs_in(folder), gather(uri, deliver(folder, uri))
     assert local[0].result.params == remote[0].result.params
@@ -165,12 +165,13 @@ def clone_runs(server: Server, run_id: str, count: int) -> None:
     database.close()
 
 
-def test_a_thousand_runs_on_a_server_take_five_requests(tmp_path: Path) -> None:
-    with mlflow_server(tmp_path / "server") as server, proxy_before(server.port, seed=1) as proxy:
-        write_sweep(tmp_path / "sweep", server.uri)
-        run_id = deliver(tmp_path / "sweep", server.uri)
-        first = runs_in(tmp_path / "sweep")
-        clone_runs(server, first[0].run_id, 1000)
+def test_a_thousand_runs_on_a_server_take_five_requests(tracking: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "thousand"
+    with proxy_before(tracking.port, seed=1) as proxy:
+        write_sweep(folder, tracking.uri)
+        run_id = deliver(folder, tracking.uri)
+        first = runs_in(folder)
+        clone_runs(tracking, first[0].run_id, 1000)
         proxy.log.clear()
         found = gather(proxy.uri, run_id)
         assert len(proxy.log) <= 5, proxy.log
@@ -179,15 +180,15 @@ def test_a_thousand_runs_on_a_server_take_five_requests(tmp_path: Path) -> None:
     assert PAGE > 1000
 
 
-def test_a_sweep_that_has_ended_takes_four_requests_and_no_search(tmp_path: Path) -> None:
-    folder = tmp_path / "sweep"
-    with mlflow_server(tmp_path / "server") as server, proxy_before(server.port, seed=1) as proxy:
-        write_sweep(folder, server.uri)
-        run_id = deliver(folder, server.uri)
+def test_a_sweep_that_has_ended_takes_four_requests_and_no_search(tracking: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "ended"
+    with proxy_before(tracking.port, seed=1) as proxy:
+        write_sweep(folder, tracking.uri)
+        run_id = deliver(folder, tracking.uri)
         known = runs_in(folder)
         write_whole(folder / RUNS, as_json(make_leaderboard(known), run_id))
         append(folder / journal.FILE_NAME, entries.artifact(RUNS), entries.closed("FINISHED", time=2000.0))
-        Courier(server.uri, folder).deliver()
+        Courier(tracking.uri, folder).deliver()
         proxy.log.clear()
         found = gather(proxy.uri, run_id)
         assert len(proxy.log) == 4, proxy.log
@@ -265,6 +266,7 @@ def test_a_sweep_without_a_finished_run_is_one_clear_line(tmp_path: Path) -> Non
     assert result.stderr == "error: latest: expected a sweep with a finished run, got one where 1 ended otherwise\n"
 
 
+@pytest.mark.slow
 def test_a_real_sweep_is_compared_with_its_seeds_from_the_folder_and_from_the_database(tmp_path: Path) -> None:
     done = sweep(cwd=tmp_path, lr="0.01,0.001", batch_size="100", shuffle="true", seed="0,1", epochs="1")
     [folder] = (tmp_path / "runs").iterdir()

@@ -157,6 +157,6 @@ def test_a_thousand_runs_are_ranked_in_no_time() -> None:
     runs = [ranked(index, (index * 37 % 1000) / 1000, lr=index) for index in range(1, 1001)]
     began = time.process_time()
     board = make_leaderboard(runs)
-    assert time.process_time() - began < 0.5  # 0.02 on a quiet machine
+    assert time.process_time() - began < 5  # of the processor's own time: 0.02 are usual
     assert [row.mean for row in board.rows] == sorted((row.mean for row in board.rows), reverse=True)
     assert len(table_rows(board)) == 1000

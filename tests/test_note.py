@@ -14,6 +14,7 @@ from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
 from sweeptrail.results.markdown import note
 from sweeptrail.tracking.ui_links import Where, resolve
 from tests import written as entries
+from tests.commands import new_store
 from tests.small_sweep import write_run
 
 UI_LIMIT = 8000
@@ -148,7 +149,7 @@ def parent_in(store: str) -> Any:
 
 
 def test_a_note_that_waited_links_to_runs_that_waited_with_it_and_only_the_last_one_is_sent(tmp_path: Path) -> None:
-    store, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "sweep"
+    store, folder = new_store(tmp_path), tmp_path / "sweep"
     write_parent(folder, "[old](run:sweep/1)", "[first](run:sweep/1) [never](run:sweep/9)")
     write_run(folder, 1)
     courier = Courier(store, folder)
@@ -172,7 +173,7 @@ def test_a_note_that_waited_links_to_runs_that_waited_with_it_and_only_the_last_
 
 
 def test_a_later_courier_finds_the_runs_that_an_earlier_one_has_delivered(tmp_path: Path) -> None:
-    store, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "sweep"
+    store, folder = new_store(tmp_path), tmp_path / "sweep"
     write_parent(folder)
     write_run(folder, 1)
     Courier(store, folder).deliver()

@@ -23,7 +23,9 @@ from sweeptrail.outbox import journal
 from sweeptrail.records import Job, RunResult
 from sweeptrail.system.shared_arrays import share
 from tests import engine_works as works
-from tests.test_engines import end_shared_cluster, engine
+from tests.test_engines import ON_RAY, end_shared_cluster, engine
+
+pytestmark = list(ON_RAY)
 
 SMALL_STORE = 150 * 2**20
 """Bytes that a node of the tests keeps for objects."""
