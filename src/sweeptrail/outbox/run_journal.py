@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeptrail.outbox import journal
+from sweeptrail.outbox import journal, output_log
 from sweeptrail.outbox.entries import (
     VERSION,
     Artifact,
@@ -23,6 +23,7 @@ from sweeptrail.outbox.entries import (
 from sweeptrail.outbox.history import read_history
 from sweeptrail.outbox.journal import FILE_NAME, Journal, append
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
+from sweeptrail.system import streams
 from sweeptrail.system.files import write_whole
 from sweeptrail.tracking import tags
 
@@ -67,6 +68,7 @@ class RunJournal:
             )
 
     def end(self, result: RunResult) -> None:
+        streams.flush()  # what the run has printed is among its files
         last_step = result.epochs[-1].epoch if result.epochs else 0
         final = [FinalMetrics(result.metrics, last_step, milliseconds(result.time))] if result.metrics else []
         self._journal.write(*final, *_ending(self._run_folder, result))
@@ -127,6 +129,8 @@ def _ending(folder: Path, result: RunResult) -> Iterator[Entry]:
         yield Tags({tags.REASON: result.reason[:TAG_LENGTH]})
     if result.warnings:
         yield Tags({tags.WARNINGS: "; ".join(result.warnings)[:TAG_LENGTH]})
+    if (printed := folder / output_log.FILE_NAME).is_file() and printed.stat().st_size:
+        yield Artifact(printed.name)
     yield from _event_files(folder)
     yield Closed(result.status, milliseconds(result.time))
 

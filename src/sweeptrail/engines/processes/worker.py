@@ -4,7 +4,6 @@ import contextlib
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -14,8 +13,10 @@ from typing import NoReturn
 
 from sweeptrail.engines import Work
 from sweeptrail.engines.carry_out import carry_out, failed
+from sweeptrail.engines.output import keeping_output
 from sweeptrail.errors import Cancelled, SweeptrailError
 from sweeptrail.records import RunResult
+from sweeptrail.system import streams
 from sweeptrail.system.shared_arrays import unpack
 
 GRACE = 2.0
@@ -62,10 +63,10 @@ def _answer(work: Work, message: bytes) -> bytes:
     except Exception:
         return pickle.dumps(f"the job cannot be read in a worker:\n{traceback.format_exc()}")
     try:
-        result = carry_out(work, job)
+        result = carry_out(keeping_output(work), job)
     except KeyboardInterrupt:  # raised by the work itself: workers do not hear Ctrl-C
         result = failed(job, traceback.format_exc())
-    _flush()  # what the job printed must not be lost with a worker that is killed later
+    streams.flush()  # what the job printed must not be lost with a worker that is killed later
     try:
         return pickle.dumps(result)
     except Exception:
@@ -90,15 +91,8 @@ def _end_with(lifeline: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        # It may be a pipe that nobody reads any more, or the job may have closed or replaced it.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-
-
 def _exit(code: int) -> NoReturn:
-    _flush()
+    streams.flush()
     if code == -signal.SIGTERM:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sweeptrail.engines import Work
 from sweeptrail.engines.carry_out import carry_out
+from sweeptrail.engines.output import keeping_output
 from sweeptrail.errors import SweeptrailError, TrackingError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.background import BackgroundCourier
@@ -80,12 +81,13 @@ class Shared:
 
 @dataclass(frozen=True)
 class Answer:
-    """What comes back of a job: its result, or why there is none, and what it printed."""
+    """What comes back of a job: its result, or why there is none."""
 
     result: RunResult | str | SweeptrailError
     files: Files = field(default_factory=dict)
     """What belongs into the run's folder and is not there yet."""
     out: str = ""
+    """What a job printed that is not tracked: it has no folder to keep it in."""
     err: str = ""
 
 
@@ -119,7 +121,7 @@ def _carry_out(shared: Shared, message: bytes) -> Answer:
     except Exception:
         return Answer(f"the job cannot be read in a worker:\n{traceback.format_exc()}")
     if shared.home is None or shared.home.is_here():
-        return Answer(carry_out(shared.work, job))
+        return Answer(carry_out(keeping_output(shared.work), job))
     try:
         return _carry_out_elsewhere(shared.work, job, shared.home, files)
     except SweeptrailError as error:
@@ -139,7 +141,7 @@ def _carry_out_elsewhere(work: Work, job: Job, home: Home, files: Files) -> Answ
         result: RunResult | str
         try:
             with _reporting(home, Path(temporary)):
-                result = carry_out(work, replace(job, folder=str(folder)))
+                result = carry_out(keeping_output(work), replace(job, folder=str(folder)))
         except KeyboardInterrupt:  # cancelled: what it has left is needed to go on later
             result = "the run was cancelled"
         return Answer(result, read_files(folder))

@@ -67,15 +67,15 @@ class Console:
                 self._shown[epoch.run] = epoch.epoch
                 self._view.epoch(self._starts[epoch.run], epoch)
 
-    def end(self, result: RunResult) -> None:
-        """Show the epochs of the run that were not shown, and the reason if it is not FINISHED."""
+    def end(self, result: RunResult, printed: Sequence[str] = ()) -> None:
+        """Show the epochs of the run that were not shown, and if it is not FINISHED, the reason and what it printed."""
         with self._lock:
             if result.index not in self._starts:
                 self.begin(RunStart(result.index, result.name, result.params))
             for epoch in result.epochs:
                 self.epoch(epoch)
             self._ended.add(result.index)
-            self._view.end(self._starts[result.index], result)
+            self._view.end(self._starts[result.index], result, printed)
 
 
 class Lines:
@@ -101,10 +101,11 @@ class Lines:
         """Show an epoch."""
         self._print(self._epoch_line(start, epoch))
 
-    def end(self, start: RunStart, result: RunResult) -> None:
+    def end(self, start: RunStart, result: RunResult, printed: Sequence[str]) -> None:
         """Show how a run ended."""
         if result.status != "FINISHED":
-            self._print(self._line(start, result.status, result.reason))
+            lines = (f"    {line}" for line in printed)
+            self._print("\n".join([self._line(start, result.status, result.reason), *lines]))
 
     def _epoch_line(self, start: RunStart, epoch: Epoch) -> str:
         metrics = [f"{name} {epoch.metrics[name]:.4f}" for name in SHOWN_METRICS if name in epoch.metrics]
@@ -164,8 +165,8 @@ class Bars(Lines):
             self._progress.update(self._runs[start.index], completed=epoch.epoch, news=news)
         self._update_sweep()
 
-    def end(self, start: RunStart, result: RunResult) -> None:
-        super().end(start, result)
+    def end(self, start: RunStart, result: RunResult, printed: Sequence[str]) -> None:
+        super().end(start, result, printed)
         self._ended += 1
         self._epochs_done[start.index] = self._epochs_per_run
         self._remove(start.index)
