@@ -73,9 +73,7 @@ def _redirected(log: int) -> Iterator[None]:
     try:
         yield
     finally:
-        streams.flush()  # the job may have put other streams in their place
-        for stream in inside:
-            stream.flush()
+        streams.flush(*inside)  # the job may have put others in their place
         sys.stdout, sys.stderr = outside
         for number, descriptor in descriptors.items():
             os.dup2(descriptor, number)

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sweeptrail.errors import SweeptrailError
 from sweeptrail.outbox import journal, output_log
 from sweeptrail.outbox.entries import (
     VERSION,
@@ -29,6 +31,9 @@ from sweeptrail.tracking import tags
 
 TAG_LENGTH = 500
 """A reason that is longer is cut in its tag; the traceback is an artifact, whole."""
+
+STACK = "stack.txt"
+"""Where the threads of a run were that took too long."""
 
 
 class RunJournal:
@@ -81,14 +86,25 @@ def run_identity(parent: str, index: int) -> str:
 
 
 def close_abandoned(job: Job, result: RunResult) -> None:
-    """End the journal of a job that did not do so: its worker died, or it failed before its run began."""
+    """End the journal of a job that did not do so, or not in this way.
+
+    Its worker died, or it failed before its run began; or it was told to end because it took too long, and has
+    noted that it was stopped.
+    """
     folder = Path(job.folder)
     history = read_history(folder, job.index)
-    if history.status:
+    if history.status == result.status:
         return
     sink = RunJournal(str(folder.parent), parent=job.parent, tags=job.tags)
     sink.begin(RunStart(job.index, job.name, job.params, time=result.time))
     sink.end(replace(result, epochs=history.epochs))
+
+
+def keep_stack(run_folder: Path, stack: bytes) -> None:
+    """Keep where the threads of a run were that took too long; where that is not possible, its reason must do."""
+    with suppress(OSError, SweeptrailError):
+        run_folder.mkdir(parents=True, exist_ok=True)
+        write_whole(run_folder / STACK, stack)
 
 
 def close_open_runs(sweep_folder: Path, reason: str) -> int:
@@ -129,8 +145,9 @@ def _ending(folder: Path, result: RunResult) -> Iterator[Entry]:
         yield Tags({tags.REASON: result.reason[:TAG_LENGTH]})
     if result.warnings:
         yield Tags({tags.WARNINGS: "; ".join(result.warnings)[:TAG_LENGTH]})
-    if (printed := folder / output_log.FILE_NAME).is_file() and printed.stat().st_size:
-        yield Artifact(printed.name)
+    for path in (folder / output_log.FILE_NAME, folder / STACK):
+        if path.is_file() and path.stat().st_size:
+            yield Artifact(path.name)
     yield from _event_files(folder)
     yield Closed(result.status, milliseconds(result.time))
 

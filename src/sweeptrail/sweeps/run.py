@@ -263,6 +263,7 @@ def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
         retries=settings["retries"],
         workers=settings["workers"],
         threads=settings["threads"],
+        run_timeout=settings["run_timeout"],
         gpus_per_run=settings["gpus_per_run"],
         modules=tuple(sorted(settings.task.modules(settings.values))),
         tracking_uri=plan.tracking.uri,

@@ -4,11 +4,12 @@ import contextlib
 import ctypes
 import os
 import sys
+from typing import TextIO
 
 
-def flush() -> None:
-    """Write what Python's standard streams and those of the C library still hold."""
-    for stream in (sys.stdout, sys.stderr):
+def flush(*others: TextIO) -> None:
+    """Write what Python's standard streams and those of the C library still hold, and other streams too."""
+    for stream in (sys.stdout, sys.stderr, *others):
         # It may be a pipe that nobody reads any more, or somebody may have closed or replaced it.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()

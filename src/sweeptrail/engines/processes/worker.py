@@ -1,6 +1,7 @@
 """What a worker process does: one job after another, until it is told to end."""
 
 import contextlib
+import faulthandler
 import os
 import pickle
 import signal
@@ -22,16 +23,21 @@ from sweeptrail.system.shared_arrays import unpack
 GRACE = 2.0
 """Seconds that a cancelled worker has to clean up before it is killed."""
 
+STACK_SIGNAL = signal.SIGUSR2
+"""At which a worker writes where each of its threads is. Lightning, for one, takes SIGUSR1 for itself."""
+
 Answer = RunResult | str | SweeptrailError
 """The result; the traceback when the job could not be read; an error when the work could not be."""
 
 
-def work_until_told(connection: Connection, work: Sequence[int], lifeline: int) -> NoReturn:
+def work_until_told(connection: Connection, work: Sequence[int], stack: int, lifeline: int) -> NoReturn:
     """Answer each job that the connection brings, and exit when it closes.
 
-    The work is what `unpack` makes of its descriptors. `lifeline` is the read end of a pipe that
-    closes when the fork server dies.
+    The work is what `unpack` makes of its descriptors; `stack` is the file for what STACK_SIGNAL asks for.
+    `lifeline` is the read end of a pipe that closes when the fork server dies.
     """
+    # In C, at once and in whatever thread: also while the lock of Python is held, or the main thread hears nothing.
+    faulthandler.register(STACK_SIGNAL, stack, all_threads=True)
     signal.signal(signal.SIGTERM, _cancel)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
