@@ -67,6 +67,11 @@ class Console:
                 self._shown[epoch.run] = epoch.epoch
                 self._view.epoch(self._starts[epoch.run], epoch)
 
+    def silent(self, run: int, seconds: float, usual: float) -> None:
+        """Say that a run that has begun completes no epoch for longer than it usually does."""
+        with self._lock:
+            self._view.silent(self._starts[run], seconds, usual)
+
     def end(self, result: RunResult, printed: Sequence[str] = ()) -> None:
         """Show the epochs of the run that were not shown, and if it is not FINISHED, the reason and what it printed."""
         with self._lock:
@@ -100,6 +105,10 @@ class Lines:
     def epoch(self, start: RunStart, epoch: Epoch) -> None:
         """Show an epoch."""
         self._print(self._epoch_line(start, epoch))
+
+    def silent(self, start: RunStart, seconds: float, usual: float) -> None:
+        """Say that a run completes no epoch."""
+        self._print(self._line(start, f"no epoch for {_duration(seconds)}; its epochs took {_duration(usual)}"))
 
     def end(self, start: RunStart, result: RunResult, printed: Sequence[str]) -> None:
         """Show how a run ended."""
@@ -217,6 +226,13 @@ def _view(total_runs: int | None, file: TextIO) -> Lines:
 
 def _of(number: int, total: int | None) -> str:
     return f"{number}/{total}" if total else str(number)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.2g} min" if minutes < 60 else f"{minutes / 60:.1f} h"
 
 
 def _html(rows: Iterable[results_table.Row]) -> str:
