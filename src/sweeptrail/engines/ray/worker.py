@@ -16,6 +16,7 @@ from pathlib import Path
 from sweeptrail.engines import Work
 from sweeptrail.engines.carry_out import carry_out
 from sweeptrail.engines.output import keeping_output
+from sweeptrail.engines.ray.timer import Timer
 from sweeptrail.errors import SweeptrailError, TrackingError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.background import BackgroundCourier
@@ -77,6 +78,8 @@ class Shared:
     work: Work
     home: Home | None
     """None when the runs keep nothing on disk."""
+    timer: Timer | None = None
+    """None when a run may take as long as it likes."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,17 @@ def _carry_out(shared: Shared, message: bytes) -> Answer:
     except Exception:
         return Answer(f"the job cannot be read in a worker:\n{traceback.format_exc()}")
     if shared.home is None or shared.home.is_here():
-        return Answer(carry_out(keeping_output(shared.work), job))
+        return Answer(carry_out(_aside(shared), job))
     try:
-        return _carry_out_elsewhere(shared.work, job, shared.home, files)
+        return _carry_out_elsewhere(_aside(shared), job, shared.home, files)
     except SweeptrailError as error:
         return Answer(error)
+
+
+def _aside(shared: Shared) -> Work:
+    """Return the work, with all that is kept beside it."""
+    work = keeping_output(shared.work)
+    return shared.timer.timed(work) if shared.timer else work
 
 
 def _carry_out_elsewhere(work: Work, job: Job, home: Home, files: Files) -> Answer:
@@ -141,7 +150,7 @@ def _carry_out_elsewhere(work: Work, job: Job, home: Home, files: Files) -> Answ
         result: RunResult | str
         try:
             with _reporting(home, Path(temporary)):
-                result = carry_out(keeping_output(work), replace(job, folder=str(folder)))
+                result = carry_out(work, replace(job, folder=str(folder)))
         except KeyboardInterrupt:  # cancelled: what it has left is needed to go on later
             result = "the run was cancelled"
         return Answer(result, read_files(folder))
