@@ -161,6 +161,12 @@ def number(kind: Callable[[str], Any], at_least: float, *, above: bool = False) 
     return parse_number
 
 
+def duration(text: str) -> float:
+    """Return the seconds that `90`, `90s`, `30m` or `2h` stand for."""
+    seconds = {"s": 1, "m": 60, "h": 3600}.get(text[-1:].lower())
+    return float(number(float, 0, above=True)(text[:-1] if seconds else text) * (seconds or 1))
+
+
 def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     """Return what reads one of these words, in capitals or not."""
 

@@ -12,7 +12,7 @@ from sweeptrail.engines.carry_out import longest_first, results
 from sweeptrail.engines.create import create
 from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.errors import Cancelled, UsageError
-from sweeptrail.outbox import sweep_folder
+from sweeptrail.outbox import output_log, sweep_folder
 from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.delivery.state import DeliveryState
@@ -163,7 +163,7 @@ def _carry_out(sweep: OpenSweep, engine: Engine, console: Callable[[int], Consol
         with shown(todo, screen), closing(results(engine, work, longest_first(todo))) as coming:
             for result in coming:
                 found[result.index] = _settled(sweep, result)
-                screen.end(result)
+                screen.end(result, _printed(sweep, result))
                 if sweep.plan.tracked and sweep.standings.is_due():
                     sweep.standings.write(sweep.standings.board(found.values()))
         all_results = [found[index] for index in sorted(found)]
@@ -208,6 +208,13 @@ def _settled(sweep: OpenSweep, result: RunResult) -> RunResult:
     job = next(job for job in sweep.jobs if job.index == result.index)
     close_abandoned(job, result)
     return replace(result, epochs=_history(job).epochs)
+
+
+def _printed(sweep: OpenSweep, result: RunResult) -> Sequence[str]:
+    """Return the last lines that a run has printed which failed."""
+    if result.status == "FINISHED":
+        return ()
+    return output_log.last_lines(sweep.folder / result.name)
 
 
 def _save_table(sweep: OpenSweep, found: Iterable[RunResult]) -> None:
@@ -271,6 +278,7 @@ def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
         retries=settings["retries"],
         workers=settings["workers"],
         threads=settings["threads"],
+        run_timeout=settings["run_timeout"],
         gpus_per_run=settings["gpus_per_run"],
         modules=tuple(sorted(settings.task.modules(settings.values))),
         tracking_uri=plan.tracking.uri,

@@ -10,7 +10,7 @@ from typing import Any
 from sweeptrail.errors import SettingsError
 from sweeptrail.records import Goal
 from sweeptrail.search import text
-from sweeptrail.search.text import OrNone, Parameter, as_text, boolean, number, one_of
+from sweeptrail.search.text import OrNone, Parameter, as_text, boolean, duration, number, one_of
 from sweeptrail.tasks.task import DEFAULT_TASK, Task
 
 AUTO = "auto"
@@ -45,6 +45,14 @@ OWN = (
     ),
     _own(
         "retries", "1", number(int, 0), "a whole number from 0", "how often a run is tried again when its process died"
+    ),
+    _own(
+        "run_timeout",
+        "none",
+        OrNone("none", duration),
+        "a time such as 90s, 30m or 2h, or none",
+        "how long a run may take: `90s`, `30m`, `2h`; one that takes longer is ended as FAILED",
+        example="30m",
     ),
     _own(
         "gpus_per_run",
@@ -159,6 +167,11 @@ def parse(texts: Mapping[str, str], task: Task) -> Settings:
     """
     values, problems = text.parse(parameters_of(task), texts)
     problems += task.problems(values)
+    if values.get("run_timeout") and values.get("engine") == "serial":
+        problems.append(
+            "run_timeout: a run in this process (engine=serial) cannot be ended from outside; "
+            "write engine=processes or engine=ray, or run_timeout=none"
+        )
     if problems:
         raise SettingsError(problems)
     return Settings(task, values)

@@ -68,15 +68,20 @@ class Console(Sink):
                 self._shown[epoch.run] = epoch.epoch
                 self._view.epoch(self._starts[epoch.run], epoch)
 
-    def end(self, result: RunResult) -> None:
-        """Show the epochs of the run that were not shown, and the reason if it is not FINISHED."""
+    def silent(self, run: int, seconds: float, usual: float) -> None:
+        """Say that a run that has begun completes no epoch for longer than it usually does."""
+        with self._lock:
+            self._view.silent(self._starts[run], seconds, usual)
+
+    def end(self, result: RunResult, printed: Sequence[str] = ()) -> None:
+        """Show the epochs of the run that were not shown, and if it is not FINISHED, the reason and what it printed."""
         with self._lock:
             if result.index not in self._starts:
                 self.begin(RunStart(result.index, result.name, result.params))
             for epoch in result.epochs:
                 self.epoch(epoch)
             self._ended.add(result.index)
-            self._view.end(self._starts[result.index], result)
+            self._view.end(self._starts[result.index], result, printed)
 
 
 class Lines:
@@ -102,10 +107,15 @@ class Lines:
         """Show an epoch."""
         self._print(self._epoch_line(start, epoch))
 
-    def end(self, start: RunStart, result: RunResult) -> None:
+    def silent(self, start: RunStart, seconds: float, usual: float) -> None:
+        """Say that a run completes no epoch."""
+        self._print(self._line(start, f"no epoch for {_duration(seconds)}; its epochs took {_duration(usual)}"))
+
+    def end(self, start: RunStart, result: RunResult, printed: Sequence[str]) -> None:
         """Show how a run ended."""
         if result.status != "FINISHED":
-            self._print(self._line(start, result.status, result.reason))
+            lines = (f"    {line}" for line in printed)
+            self._print("\n".join([self._line(start, result.status, result.reason), *lines]))
 
     def _epoch_line(self, start: RunStart, epoch: Epoch) -> str:
         metrics = [f"{name} {epoch.metrics[name]:.4f}" for name in SHOWN_METRICS if name in epoch.metrics]
@@ -165,8 +175,8 @@ class Bars(Lines):
             self._progress.update(self._runs[start.index], completed=epoch.epoch, news=news)
         self._update_sweep()
 
-    def end(self, start: RunStart, result: RunResult) -> None:
-        super().end(start, result)
+    def end(self, start: RunStart, result: RunResult, printed: Sequence[str]) -> None:
+        super().end(start, result, printed)
         self._ended += 1
         self._epochs_done[start.index] = self._epochs_per_run
         self._remove(start.index)
@@ -217,6 +227,13 @@ def _view(total_runs: int | None, file: TextIO) -> Lines:
 
 def _of(number: int, total: int | None) -> str:
     return f"{number}/{total}" if total else str(number)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.2g} min" if minutes < 60 else f"{minutes / 60:.1f} h"
 
 
 def _html(rows: Iterable[results_table.Row]) -> str:
