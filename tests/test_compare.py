@@ -18,8 +18,9 @@ from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
 from sweeptrail.results import table as results_table
+from sweeptrail.results.columns import table_rows
 from sweeptrail.results.compare import with_unique_names
-from sweeptrail.results.leaderboard import RankedRun, make_leaderboard, table_rows
+from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
 from sweeptrail.results.runs_on_disk import RUNS, as_json, runs_in
 from sweeptrail.results.runs_on_server import gather
 from sweeptrail.sweeps import maintenance

@@ -10,7 +10,8 @@ from rich.console import Console as RichConsole
 
 from sweeptrail.records import Epoch, Goal, RunResult, RunStart
 from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
-from sweeptrail.training.sinks.console import REFRESHES, SHOWN_ROWS, Console, summary
+from sweeptrail.training.sinks.console import Console, summary
+from sweeptrail.training.sinks.views import REFRESHES, SHOWN_ROWS
 
 LONG_NAME = "3_lr=0.01,batch_size=100,shuffle=True"
 

@@ -11,7 +11,9 @@ import pytest
 from scipy import stats
 
 from sweeptrail.records import Epoch, RunResult, Status
-from sweeptrail.results.leaderboard import RankedRun, Row, csv_text, make_leaderboard, table_rows, verdict
+from sweeptrail.results.columns import csv_text, table_rows
+from sweeptrail.results.leaderboard import RankedRun, Row, make_leaderboard
+from sweeptrail.results.words import verdict
 
 
 def ranked(

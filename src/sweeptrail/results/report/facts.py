@@ -67,8 +67,13 @@ def joined(runs: Iterable[RankedRun], metric: str, *, most: int = 20_000) -> tup
     for curve in curves:
         kept = [*curve[:-1:stride], *curve[-1:]]
         epochs += [*(epoch.epoch for epoch in kept), math.nan]
-        values += [*(epoch.metrics.get(metric, math.nan) for epoch in kept), math.nan]
+        values += [*(_finite(epoch.metrics.get(metric, math.nan)) for epoch in kept), math.nan]
     return epochs, values
+
+
+def _finite(value: float) -> float:
+    """Return the value, or nan, which is a gap, for what cannot be drawn."""
+    return value if math.isfinite(value) else math.nan
 
 
 def fences(values: Iterable[float]) -> tuple[float, float] | None:
@@ -95,11 +100,12 @@ class Level:
 
 def effects(board: Leaderboard) -> dict[str, list[Level]]:
     """Return for each column with several values the mean of the ranking metric at each of them."""
-    return {
+    found = {
         column: [level for value in values if value is not None and (level := _level(board, column, value))]
         for column in varying(board)
         if len(values := levels(board, column)) > 1
     }
+    return {column: known for column, known in found.items() if known}
 
 
 def _level(board: Leaderboard, column: str, value: Any) -> Level | None:
