@@ -14,7 +14,7 @@ from sweeptrail.results.find import find_any, nowhere
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, mean_of, sweeps_of
 from sweeptrail.results.runs_on_disk import runs_in
 from sweeptrail.results.table import json_value
-from sweeptrail.results.words import in_words, number, verdict, why_no_champion, why_unranked
+from sweeptrail.results.words import in_words, number, unranked, verdict, why_no_champion, why_unranked
 from sweeptrail.tracking.uri import Tracking
 
 Format = Literal["table", "csv", "json", "html"]
@@ -86,10 +86,8 @@ def _page(board: Leaderboard) -> str:
 def table(board: Leaderboard) -> str:
     """Return columns for a terminal, the verdict, and the runs that are not ranked."""
     lines = _aligned(_lines(board)) if board.rows else []
-    unranked = [
-        f"{run.result.name}  {run.result.status}  {why_unranked(run, board)}".rstrip() for run in board.unranked
-    ]
-    remarks = [*filter(None, [verdict(board), why_no_champion(board)]), *unranked]
+    others = [f"{run.result.name}  {run.result.status}  {why_unranked(run, board)}".rstrip() for run in unranked(board)]
+    remarks = [*filter(None, [verdict(board), why_no_champion(board)]), *others]
     return "\n".join([*lines, *([""] if lines and remarks else []), *remarks]) + "\n"
 
 
@@ -124,7 +122,7 @@ def _aligned(lines: list[list[str]]) -> list[str]:
 
 def json_text(board: Leaderboard) -> str:
     """Return the ranked combinations, what is said of them, and the runs that are not ranked; null for nan."""
-    unranked = [
+    others = [
         {"sweep": one.sweep, "run": one.result.name, "run_id": one.run_id, "status": one.result.status,
          "reason": why_unranked(one, board)}
         for one in board.unranked
@@ -136,6 +134,6 @@ def json_text(board: Leaderboard) -> str:
         "verdict": verdict(board),
         "remark": why_no_champion(board),
         "places": rows,
-        "unranked": unranked,
+        "unranked": others,
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from sweeptrail.results.columns import final_names
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, all_runs, final_metrics, mean_of
-from sweeptrail.results.words import in_words, number, verdict, why_no_champion, why_unranked
+from sweeptrail.results.words import as_sentence, in_words, number, unranked, verdict, why_no_champion, why_unranked
 from sweeptrail.tracking.ui_links import Where, resolve
 
 LENGTH = 7500
@@ -52,7 +52,7 @@ def note(board: Leaderboard, *, identity_of: Callable[[RankedRun], str], has_rep
 
 def _champion(board: Leaderboard, link: Callable[[RankedRun], str]) -> str:
     if not (champion := board.champion):
-        return _escaped(why_no_champion(board), VERDICT_ROOM) or "No run has finished yet."
+        return _escaped(as_sentence(why_no_champion(board)), VERDICT_ROOM) or "No run has finished yet."
     metrics = final_metrics(champion)
     shown = (board.ranking, *final_names(board))
     values = ", ".join(f"{in_words(name)} {number(metrics[name])}" for name in shown if name in metrics)
@@ -89,14 +89,15 @@ def _row(cells: Iterable[str]) -> str:
 
 def _failures(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[str]:
     """Yield a list of the runs that did not finish, or have no value of the metric that ranks."""
-    if not board.unranked:
+    others = unranked(board)
+    if not others:
         return
-    count = len(board.unranked)
-    what = "not ranked" if any(run.result.status == "FINISHED" for run in board.unranked) else "did not finish"
+    count = len(others)
+    what = "not ranked" if any(run.result.status == "FINISHED" for run in others) else "did not finish"
     yield f"{count} {'run' if count == 1 else 'runs'} {what}:\n"
     lines = (
         f"- {link(run)} {run.result.status} {_escaped(why_unranked(run, board), REASON_LENGTH)}".rstrip()
-        for run in board.unranked[:FAILURES]
+        for run in others[:FAILURES]
     )
     shown = list(_fitting(lines, FAILURES_ROOM))
     yield from shown

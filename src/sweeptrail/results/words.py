@@ -26,9 +26,18 @@ def in_words(metric: str) -> str:
     return {"accuracy": "training accuracy", "loss": "training loss"}.get(metric, metric.replace("_", " "))
 
 
-def number(value: float) -> str:
-    """Return a value with four digits after the point, or four in all where these would not tell it from others."""
-    return f"{value:.4f}" if not value or 0.001 <= abs(value) < 1_000_000 else f"{value:.4g}"
+def number(value: float, beside: float | None = None) -> str:
+    """Return a value with four digits after the point, or four in all where these would not tell it from others.
+
+    `beside` is the value that it is a difference or a deviation of, and written like.
+    """
+    size = abs(value if beside is None else beside)
+    return f"{value:.4f}" if not size or 0.001 <= size < 1_000_000 else f"{value:.4g}"
+
+
+def as_sentence(line: str) -> str:
+    """Return a line as it begins a paragraph."""
+    return line[:1].upper() + line[1:]
 
 
 def label(row: Row, board: Leaderboard) -> str:
@@ -47,7 +56,7 @@ def verdict(board: Leaderboard) -> str:
         return ""
     first, second = rivals
     ahead = (
-        f"{label(first, board)} is {number(abs(first.mean - second.mean))} ahead of {label(second, board)} "
+        f"{label(first, board)} is {number(abs(first.mean - second.mean), first.mean)} ahead of {label(second, board)} "
         f"in {in_words(board.ranking)}"
     )
     if first.deviation is None or second.deviation is None:
@@ -88,6 +97,11 @@ def why_no_champion(board: Leaderboard) -> str:
     near = difflib.get_close_matches(board.ranking, names, n=1)
     hint = f"; did you mean --goal {'max' if board.goal.greater_is_better else 'min'}:{near[0]}?" if near else ""
     return f"nothing is ranked: no run has {board.ranking}, the goal; {have}{hint}"
+
+
+def unranked(board: Leaderboard) -> list[RankedRun]:
+    """Return the runs without a rank of which there is something to say: not all of them where none has one."""
+    return [run for run in board.unranked if run.result.status != "FINISHED" or board.rows]
 
 
 def why_unranked(run: RankedRun, board: Leaderboard) -> str:

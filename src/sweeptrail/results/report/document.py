@@ -14,7 +14,7 @@ from sweeptrail.results.leaderboard import Leaderboard, all_runs, best_of, final
 from sweeptrail.results.report import facts, tables
 from sweeptrail.results.report.section import Section
 from sweeptrail.results.report.theme import DARK, LIGHT, inline_svg
-from sweeptrail.results.words import in_words, verdict, why_no_champion
+from sweeptrail.results.words import as_sentence, in_words, verdict, why_no_champion
 
 TEMPLATE = "page.html.jinja"
 
@@ -41,7 +41,7 @@ def render(board: Leaderboard, drawings: Mapping[str, str], *, title: str, secti
         title=facts.text_of(title),
         board=board,
         champion=facts.text_of(board.champion.result.name) if board.champion else "",
-        why_no_champion=facts.text_of(why_no_champion(board)),
+        why_no_champion=facts.text_of(as_sentence(why_no_champion(board))),
         figures=_key_figures(board),
         verdict=facts.text_of(verdict(board)),
         metric=in_words(board.ranking),
@@ -79,7 +79,7 @@ def _chapters(board: Leaderboard, drawings: Mapping[str, str]) -> dict[str, str]
         "ranking": ("Ranking", True),
         "curves": ("Learning curves", "learning_curves" in drawings),
         "coordinates": ("Parallel coordinates", "parallel_coordinates" in drawings),
-        "effects": ("Effects", bool(facts.columns_of(board))),
+        "effects": ("Effects", "effects" in drawings or (len(board.rows) == 1 and bool(facts.columns_of(board)))),
     }
     return {name: title for name, (title, is_there) in found.items() if is_there or is_open}
 
@@ -92,7 +92,7 @@ def _basis(board: Leaderboard) -> str:
     result = board.rows[0].runs[0].result
     is_last = result.epochs and board.ranking in result.epochs[-1].metrics and board.ranking not in result.metrics
     seeds = ", the mean of the seeds" if tables.has_seeds(board) else ""
-    order = "" if board.goal.greater_is_better else ", the least first"
+    order = "" if board.goal.greater_is_better else ", the lowest first"
     basis = f"By {metric}{' in the last epoch' if is_last else ''}{seeds}{order}."
     if board.ranking == "accuracy":
         return f"{basis} That is the accuracy on the training data, since none was held out."
@@ -103,7 +103,8 @@ def _key_figures(board: Leaderboard) -> dict[str, str]:
     """Return the few numbers that people look for first."""
     runs = all_runs(board)
     finished = sum(run.result.status == "FINISHED" for run in runs)
-    counts = {"combinations": str(len(board.rows)), "runs finished": f"{finished} of {len(runs)}"}
+    combinations = {"combinations": str(len(board.rows))} if board.rows or not finished else {}
+    counts = {**combinations, "runs finished": f"{finished} of {len(runs)}"}
     if not board.champion:
         return counts
     metrics = final_metrics(board.champion)

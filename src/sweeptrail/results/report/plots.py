@@ -64,7 +64,9 @@ def png(figure: Figure) -> bytes:
 def _drawable(board: Leaderboard) -> list[str]:
     """Return the metrics of the epochs that have a value which can be drawn."""
     metrics = [epoch.metrics for run in all_runs(board) for epoch in run.result.epochs]
-    return [name for name in curve_metrics(board) if any(math.isfinite(each.get(name, math.nan)) for each in metrics)]
+    return [
+        name for name in curve_metrics(board) if any(facts.can_be_drawn(each.get(name, math.nan)) for each in metrics)
+    ]
 
 
 def learning_curves(board: Leaderboard, metrics: Sequence[str]) -> Figure:
@@ -140,7 +142,7 @@ def parallel_coordinates(board: Leaderboard) -> Figure:
 
 
 def _measured(board: Leaderboard) -> list[Row]:
-    return [row for row in board.rows if math.isfinite(row.mean)]
+    return [row for row in board.rows if facts.can_be_drawn(row.mean)]
 
 
 def _strands(heights: Sequence[Sequence[float]]) -> Curve:

@@ -24,9 +24,9 @@ class Table:
     """How many of the columns, from the left, are no numbers."""
 
 
-def number(value: float | None) -> str:
-    """Return a number as the tables show it."""
-    return facts.NOTHING if value is None or math.isnan(value) else words.number(value)
+def number(value: float | None, beside: float | None = None) -> str:
+    """Return a number as the tables show it; `beside` as for those in words."""
+    return facts.NOTHING if value is None or math.isnan(value) else words.number(value, beside)
 
 
 def between(interval: tuple[float, float] | None) -> str:
@@ -47,7 +47,7 @@ def ranking(board: Leaderboard) -> Table:
             str(row.rank),
             *(facts.text_of(facts.value_of(row, column)) for column in columns),
             number(row.mean),
-            *([between(row.interval), number(row.deviation), str(len(row.runs))] if spread else []),
+            *([between(row.interval), number(row.deviation, row.mean), str(len(row.runs))] if spread else []),
             *(number(mean_of(row, metric)) for metric in metrics),
             *([took[row.rank]] if timed else []),
         ]
@@ -71,11 +71,12 @@ def has_seeds(board: Leaderboard) -> bool:
 
 def unfinished(board: Leaderboard) -> Table:
     """Return the runs that are not ranked, and why."""
+    reasons = [facts.text_of(why_unranked(run, board))[:300] for run in board.unranked]
     rows = [
-        [facts.text_of(run.result.name), run.result.status, facts.text_of(why_unranked(run, board))[:300]]
-        for run in board.unranked
+        [facts.text_of(run.result.name), run.result.status, *([reason] if any(reasons) else [])]
+        for run, reason in zip(board.unranked, reasons, strict=True)
     ]
-    return Table(["run", "status", "reason"], rows, texts=3)
+    return Table(["run", "status", *(["reason"] if any(reasons) else [])], rows, texts=3)
 
 
 def curves(board: Leaderboard) -> Table:

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from sweeptrail.records import Epoch, Goal, RunResult, RunStart
 from sweeptrail.results.columns import curve_metrics, final_names
-from sweeptrail.results.leaderboard import Leaderboard, RankedRun, all_runs, seconds
-from sweeptrail.results.words import in_words, number, why_no_champion, why_unranked
+from sweeptrail.results.leaderboard import Leaderboard, all_runs, seconds
+from sweeptrail.results.words import in_words, number, unranked, why_no_champion, why_unranked
 from sweeptrail.training.sinks.views import Bars, Lines, NotebookTable
 
 
@@ -102,7 +102,7 @@ def summary(board: Leaderboard) -> RenderableType:
             *values[: len(columns)],
             result.status,
         )
-    return Group(table, *map(Text, _remarks(board, others)))
+    return Group(table, *map(Text, _remarks(board)))
 
 
 def _cells(result: RunResult, metrics: Iterable[str]) -> list[str]:
@@ -113,13 +113,12 @@ def _cells(result: RunResult, metrics: Iterable[str]) -> list[str]:
     ]
 
 
-def _remarks(board: Leaderboard, others: Iterable[RankedRun]) -> Iterator[str]:
+def _remarks(board: Leaderboard) -> Iterator[str]:
     """Yield what is to be said below the table."""
     if why := why_no_champion(board):
         yield why
-    for run in others:
-        if run.result.status != "FINISHED" or board.rows:
-            yield f"{run.result.name}  {run.result.status}  {why_unranked(run, board)}".rstrip()
+    for run in sorted(unranked(board), key=lambda run: run.result.index):
+        yield f"{run.result.name}  {run.result.status}  {why_unranked(run, board)}".rstrip()
     warned = [len(run.result.warnings) for run in all_runs(board) if run.result.warnings]
     if warned:
         yield f"{sum(warned)} {_plural('warning', sum(warned))} in {len(warned)} {_plural('run', len(warned))}"
