@@ -50,8 +50,9 @@ def curve_metrics(board: Leaderboard, *, most: int = 3) -> list[str]:
 
 
 def final_names(board: Leaderboard, *, most: int = MOST_FINALS) -> list[str]:
-    """Return which of the metrics that no epoch has are shown beside that which ranks."""
-    results = [run.result for run in all_runs(board) if run.result.status == "FINISHED"]
+    """Return which metrics beside those of epochs are shown: of the ranked runs, or of all finished if none is."""
+    ranked = [run.result for row in board.rows for run in row.runs]
+    results = ranked or [run.result for run in board.unranked if run.result.status == "FINISHED"]
     once = (name for result in results for name in result.metrics)
     by_step = (name for result in results for name in result.latest)
     names = _telling([*once, *by_step], board.ranking)

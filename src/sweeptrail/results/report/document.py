@@ -34,7 +34,7 @@ class Plot:
 def render(board: Leaderboard, drawings: Mapping[str, str], *, title: str, sections: Sequence[Section]) -> str:
     """Return the document; `drawings` are matplotlib's SVG by the name of the plot."""
     alternatives = _alternatives(board)
-    numbers = {"learning_curves": tables.curves(board), "effects": tables.effects(board)}
+    numbers = {"learning_curves": tables.curves(board), "effects": tables.effects(board)} if board.rows else {}
     own = {name: _plot(name, svg, alternatives[name], numbers.get(name)) for name, svg in drawings.items()}
     given = {each.name: _plot(each.name, each.svg, each.alternative, each.table) for each in sections if each.svg}
     text = _template().render(
