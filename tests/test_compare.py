@@ -1,6 +1,7 @@
 """The comparison of sweeps: the same from the folder and from the tracking server, and the command."""
 
 import json
+import math
 import sqlite3
 import time
 from dataclasses import replace
@@ -23,12 +24,13 @@ from sweeptrail.results import table as results_table
 from sweeptrail.results.columns import table_rows
 from sweeptrail.results.compare import with_unique_names
 from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
-from sweeptrail.results.runs_on_disk import RUNS, as_json, runs_in
+from sweeptrail.results.runs_on_disk import RUNS, as_json, from_json, runs_in
 from sweeptrail.results.runs_on_server import gather
 from sweeptrail.sweeps import maintenance
 from sweeptrail.sweeps.settings import parse
 from sweeptrail.system.files import write_whole
 from sweeptrail.tracking.client import PAGE
+from sweeptrail.tracking.ui_links import Where
 from sweeptrail.training.task import DEFAULT_TASK, find_task
 from tests import written as entries
 from tests.commands import sweep
@@ -389,6 +391,16 @@ def test_a_metric_of_every_epoch_may_have_a_final_value_and_other_metrics_steps_
     assert [one.result.finals for one in runs_in(pulled)] == [
         one.result.finals | more for one, more in zip(here, [{"gradient": 2.0}, {}], strict=True)
     ]
+
+
+def test_the_file_of_all_runs_keeps_those_without_epochs() -> None:
+    runs = [
+        RankedRun("mine", replace(finals(1, rmse=0.5), latest={"gradient": math.inf}, duration=2.5), "a", "0"),
+        RankedRun("mine", replace(finals(2, rmse=0.5), metrics={}), "b", "0"),
+    ]
+    found = from_json(as_json(make_leaderboard(runs), "parent"), "mine", Where("0", "parent"), None)
+    assert found == runs
+    assert [one.result.duration for one in found] == [2.5, None]
 
 
 def test_a_run_of_a_sweep_that_goes_on_has_what_the_server_knows_of_it(tmp_path: Path) -> None:

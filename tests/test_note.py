@@ -9,10 +9,13 @@ from mlflow import MlflowClient
 
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.outbox.parent_journal import ParentJournal
 from sweeptrail.records import Epoch, Goal, RunResult, Status
 from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
 from sweeptrail.results.markdown import note
+from sweeptrail.results.parent_run import Standings
 from sweeptrail.tracking.ui_links import Where, resolve
+from sweeptrail.tracking.uri import Tracking
 from tests import written as entries
 from tests.small_sweep import write_run
 
@@ -210,3 +213,21 @@ def test_the_note_says_when_no_run_has_the_goal_s_metric() -> None:
     assert "Nothing is ranked: no run has rsme, the goal; the runs have rmse; did you mean --goal max:rmse?" in page
     assert "Champion" not in page
     assert "<table>" not in page
+
+
+def test_the_champion_of_a_goal_where_less_is_better_is_in_the_tags_and_metrics_of_the_parent(tmp_path: Path) -> None:
+    store, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "parent"
+    folder.mkdir()
+    parent = ParentJournal(folder, "sweep")
+    parent.begin(Tracking.from_environment(uri=store), {})
+    standings = Standings(parent, store, goal=Goal("rmse", greater_is_better=False))
+    results = [
+        RunResult(index, f"{index}_run", {"lr": index}, "FINISHED", metrics={"rmse": value, "mae": 2 * value})
+        for index, value in enumerate((0.5, 0.25), start=1)
+    ]
+    standings.write(standings.board(results))
+    parent.close("FINISHED")
+    Courier(store, folder).deliver()
+    run = parent_in(store)
+    assert run.data.tags["sweeptrail.champion"] == "2_run"
+    assert run.data.metrics == {"champion_rmse": 0.25, "champion_mae": 0.5}
