@@ -116,7 +116,7 @@ def _sweep(
     from sweeptrail.system.signals import stoppable
     from sweeptrail.tasks.find import Finder
     from sweeptrail.tracking.uri import Tracking
-    from sweeptrail.training.sinks.console import Console, show, summary
+    from sweeptrail.training.sinks.console import for_sweep, show, summary
 
     run_id = os.environ.get("MLFLOW_RUN_ID", "")
     try:
@@ -129,7 +129,7 @@ def _sweep(
                 runs_dir=runs_dir,
                 tracked=tracking,
             )
-            outcome = run_sweep(plan, partial(engine_of, server=server), Console, say)
+            outcome = run_sweep(plan, partial(engine_of, server=server), for_sweep, say)
     except UsageError as error:
         if run_id:
             refuse(tracking_uri or "", run_id, error)

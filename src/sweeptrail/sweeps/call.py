@@ -51,7 +51,7 @@ def sweep(
     Raises UsageError, with every mistake, before anything is trained, and KeyboardInterrupt when it
     is stopped.
     """
-    from sweeptrail.training.sinks.console import Console, show, summary
+    from sweeptrail.training.sinks.console import for_sweep, show, summary
 
     is_main = threading.current_thread() is threading.main_thread()
     server = ForkServer(())
@@ -66,7 +66,7 @@ def sweep(
                 resume=str(resume),
                 runs_dir=str(runs_dir),
             )
-            outcome = run_sweep(plan, partial(engine_of, server=server), Console, _say)
+            outcome = run_sweep(plan, partial(engine_of, server=server), for_sweep, _say)
     except Cancelled as stopped:
         raise KeyboardInterrupt from stopped
     show(summary(outcome.leaderboard))

@@ -42,6 +42,8 @@ COMPARED = 50
 STOPPING_TIMEOUT = 2.0
 """Seconds to wait for the tracking server after Ctrl-C or SIGTERM, when all must be over within five."""
 
+MakeConsole = Callable[[int, Goal | None], Console]
+
 Say = Callable[[str], None]
 """Told what a person should know at once."""
 
@@ -96,13 +98,12 @@ class OpenSweep:
         return self.parent.folder
 
 
-def run_sweep(
-    plan: Plan, engine_for: Callable[[Plan, Path], Engine], console: Callable[[int], Console], say: Say
-) -> Outcome:
+def run_sweep(plan: Plan, engine_for: Callable[[Plan, Path], Engine], console: MakeConsole, say: Say) -> Outcome:
     """Carry out every run of the plan that is not finished.
 
-    `engine_for` gives the engine for a plan and the sweep's folder; `console` is made for the number of runs.
-    Raises UsageError when another process is at this sweep, and Cancelled when it is stopped.
+    `engine_for` gives the engine for a plan and the sweep's folder; `console` is made for the
+    number of runs and what ranks them. Raises UsageError when another process is at this sweep, and
+    Cancelled when it is stopped.
     """
     folder = plan.resumed or sweep_folder.new_sweep_folder(plan.runs_dir)
     with locked(folder / sweep_folder.LOCK) as was_free:
@@ -150,13 +151,13 @@ def goal_text(goal: Goal | None) -> str:
     return str(goal) if goal else ""
 
 
-def _carry_out(sweep: OpenSweep, engine: Engine, console: Callable[[int], Console]) -> list[RunResult]:
+def _carry_out(sweep: OpenSweep, engine: Engine, console: MakeConsole) -> list[RunResult]:
     """Return the results of all runs in the order of the grid, those of an earlier sitting among them."""
     found = {result.index: result for result in _ended(sweep) if result.status == "FINISHED"}
     todo = [job for job in sweep.jobs if job.index not in found]
-    screen = console(len(sweep.jobs))
+    screen = console(len(sweep.jobs), sweep.plan.settings.goal)
     for job in sweep.jobs:
-        screen.recall(job.index, len(_history(job).epochs), has_ended=job.index in found)
+        screen.recall(job.index, len(_history(job).epochs), result=found.get(job.index))
     _begin(sweep)
     work = Training(sweep.plan.settings.task.code, sweep.plan.data.shared)
     try:
