@@ -1,8 +1,9 @@
 """Which runs a sweep has to carry out, each as a job."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from sweeptrail.outbox.history import read_history
 from sweeptrail.outbox.sweep_folder import KnownRun
 from sweeptrail.records import Job
 from sweeptrail.search.space import run_name
@@ -53,3 +54,19 @@ def make_jobs(plan: Plan, folder: Path, identity: str, known: Iterable[KnownRun]
             threads=values.get("threads", 1),
             cost=settings.task.cost(values),
         )
+
+
+def source_remark(jobs: Sequence[Job]) -> str:
+    """Return what a person should know if the task's source has changed since runs began; they go on all the same."""
+    digests = [(job.tags.get(tags.SOURCE_DIGEST), _begun_with(job).get(tags.SOURCE_DIGEST)) for job in jobs]
+    changed = sum(now != before for now, before in digests if now and before)
+    return (
+        f"the source of {jobs[0].tags[tags.TASK]} has changed since {changed} of the {len(jobs)} runs began, "
+        "so their numbers may not compare; start a new sweep to have all of them anew"
+        if changed
+        else ""
+    )
+
+
+def _begun_with(job: Job) -> Mapping[str, str]:
+    return read_history(Path(job.folder), job.index).tags

@@ -27,7 +27,7 @@ from sweeptrail.results import table
 from sweeptrail.results.leaderboard import Leaderboard
 from sweeptrail.results.parent_run import Standings
 from sweeptrail.sweeps.conclude import Conclusion
-from sweeptrail.sweeps.jobs import context_of, make_jobs, task_name
+from sweeptrail.sweeps.jobs import context_of, make_jobs, source_remark, task_name
 from sweeptrail.sweeps.plan import Plan
 from sweeptrail.sweeps.progress import shown
 from sweeptrail.system.locks import locked
@@ -159,6 +159,8 @@ def _carry_out(sweep: OpenSweep, engine: Engine, console: MakeConsole) -> list[R
     for job in sweep.jobs:
         screen.recall(job.index, len(_history(job).epochs), result=found.get(job.index))
     _begin(sweep)
+    if remark := source_remark(sweep.jobs):
+        sweep.say(remark)
     work = Training(sweep.plan.settings.task.code, sweep.plan.data.shared)
     try:
         with shown(todo, screen), closing(results(engine, work, longest_first(todo))) as coming:
