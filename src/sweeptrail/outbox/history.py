@@ -104,8 +104,12 @@ def make_epoch(run: int, number: int, values: Mapping[str, float], time: float =
 
 
 def latest(steps: Mapping[tuple[str, int], tuple[float, ...]]) -> dict[str, float]:
-    """Return each metric as it was at its highest step."""
-    return {name: values[-1] for (name, _), values in sorted(steps.items())}
+    """Return each metric as it was at its highest step, in the order in which they were first logged."""
+    found: dict[str, tuple[int, float]] = {}
+    for (name, step), values in steps.items():
+        if name not in found or step >= found[name][0]:
+            found[name] = step, values[-1]
+    return {name: value for name, (_, value) in found.items()}
 
 
 def ended(index: int, name: str, params: Mapping[str, object], history: History) -> RunResult | None:
