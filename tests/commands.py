@@ -1,12 +1,18 @@
 """How the tests start the programs of this environment, and read what they left on MLflow."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+import tempfile
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(sys.executable).parent
@@ -18,8 +24,12 @@ SMALL = {
     "epochs": "3",
     "report": "false",
     "register": "none",
+    "delivery_timeout": f"{PATIENCE:.0f}",
 }
-"""The default sweep on fewer images, without what it does at its end, which takes longer than the sweep."""
+"""The default sweep on fewer images, without what it does at its end, which takes longer than the sweep.
+
+On a machine that is busy, MLflow alone may take longer than people wait for a server.
+"""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -32,7 +42,7 @@ def environment(**more: str) -> dict[str, str]:
 def start(*command: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        command, cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=300, check=False
+        command, cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 
@@ -44,8 +54,30 @@ def mlflow_run(project: str, *arguments: str, cwd: Path, **settings: str) -> sub
 
 def sweep(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """Start a sweep without MLflow's project runner."""
+    if not {"--tracking-uri", "--no-tracking"} & {*arguments}:
+        new_store(cwd)
     options = [word for name, value in {**SMALL, **settings}.items() for word in (f"--{name.replace('_', '-')}", value)]
     return start(sys.executable, "-m", "sweeptrail", "sweep", *options, *arguments, cwd=cwd)
+
+
+def new_store(folder: Path) -> str:
+    """Make an empty store in a folder, unless there is one, and return its URI.
+
+    It is a copy: MLflow takes a second to make one, and that it does is the claim of few tests.
+    """
+    file = folder / "mlflow.db"
+    if not file.exists():
+        file.write_bytes(_empty_store())
+        with closing(sqlite3.connect(file)) as database, database:
+            database.execute("UPDATE experiments SET artifact_location = ?", [f"{folder}/mlruns/0"])
+    return f"sqlite:///{file}"
+
+
+@cache
+def _empty_store() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+        return Path(folder, "mlflow.db").read_bytes()
 
 
 def client(folder: Path) -> MlflowClient:

@@ -1,12 +1,29 @@
-"""How many faults to try: `scripts/test --faults N`."""
+"""What the tests of several files share: how many faults to try, and a tracking server."""
+
+from collections.abc import Iterator
 
 import pytest
 
+from tests.server import Server, mlflow_server
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults", type=int, default=10, help="sweeps that are killed five times each [default: 10]")
+    parser.addoption("--faults", type=int, default=3, help="sweeps that are killed five times each [default: 3]")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "fault_seed" in metafunc.fixturenames:
         metafunc.parametrize("fault_seed", range(metafunc.config.getoption("--faults")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tracking" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a server that is used by one test after the other; what one of them kills it starts again."""
+    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
+        yield running

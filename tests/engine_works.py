@@ -19,9 +19,13 @@ import numpy as np
 from sweeptrail.engines import Work
 from sweeptrail.errors import Cancelled
 from sweeptrail.fashion_mnist.data import FashionMnist
-from sweeptrail.fashion_mnist.settings import RunSettings
+from sweeptrail.fashion_mnist.settings import DATA, RunSettings
+from sweeptrail.fashion_mnist.task import TASK
 from sweeptrail.records import Job, RunResult
+from sweeptrail.system.files import write_whole
 from sweeptrail.system.shared_arrays import Array, share
+from sweeptrail.tasks.work import Training
+from tests.waiting import FOR_EVER, wait_for
 
 
 def jobs(count: int, folder: Path = Path(), **settings: Any) -> list[Job]:
@@ -51,6 +55,10 @@ def small_data() -> FashionMnist:
     images = share(numbers.integers(0, 256, (300, 28, 28), np.uint8))
     labels = share(np.arange(300, dtype=np.uint8) % 10)
     return FashionMnist(images, labels, images[:50], labels[:50], "", "")
+
+
+def fashion_mnist() -> Training:
+    return Training(TASK.code, {DATA: small_data()})
 
 
 def training_jobs(count: int, folder: Path) -> list[Job]:
@@ -190,13 +198,8 @@ def stop_deaf(job: Job) -> RunResult:
 
 
 def leave_a_thread_behind(job: Job) -> RunResult:
-    end = time.monotonic() + 30
-
-    def linger() -> None:
-        while time.monotonic() < end and not Path(job.folder, "stop").exists():
-            time.sleep(0.02)
-
-    threading.Thread(target=linger, daemon=job.index % 2 == 0).start()
+    stop = Path(job.folder, "stop")
+    threading.Thread(target=wait_for, args=(stop.exists, FOR_EVER), daemon=job.index % 2 == 0).start()
     return square(job)
 
 
@@ -208,8 +211,8 @@ def leave_the_folder(job: Job) -> RunResult:
 
 def hang_after_the_first(job: Job) -> RunResult:
     if job.index > 1:
-        Path(job.folder, f"began {job.index}").write_text(str(os.getpid()))
-        time.sleep(60)
+        write_whole(Path(job.folder, f"began {job.index}"), str(os.getpid()))
+        time.sleep(FOR_EVER)
     return square(job)
 
 
@@ -320,8 +323,7 @@ class HangOnANode:
             (folder / f"began {job.index}").touch()
             if len(list(folder.glob("began *"))) == 2:
                 (folder / "hangs").touch()
-                time.sleep(60)
-        else:
-            while job.index > 6 and not (folder / "hangs").exists():
-                time.sleep(0.02)
+                time.sleep(FOR_EVER)
+        elif job.index > 6:
+            wait_for((folder / "hangs").exists)
         return self.work(job)

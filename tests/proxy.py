@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.server import free_port
+from tests.waiting import PATIENCE, wait_for
 
 FAULTS = ("refuse", "hang", "error500", "cut", "lost", "slow", "empty")
 """What can happen to a request.
@@ -86,8 +87,7 @@ class Proxy:
 
     def settle(self) -> None:
         """Wait until the server has dealt with everything that was passed on to it."""
-        while self.in_flight:
-            time.sleep(0.01)
+        wait_for(lambda: not self.in_flight)
 
     @contextmanager
     def passing(self) -> Iterator[threading.Event]:
@@ -206,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self, body: bytes) -> tuple[int, bytes]:
         """Have the server do the work; return the status and body of its answer."""
-        server = http.client.HTTPConnection("127.0.0.1", self.server.proxy.target_port, timeout=60)
+        server = http.client.HTTPConnection("127.0.0.1", self.server.proxy.target_port, timeout=PATIENCE)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
         try:
             server.request(self.command, self.path, body, headers)

@@ -6,17 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tests.commands import environment
-
-READY_TIMEOUT = 120.0
-"""Seconds; a server takes 5 to 8 on a quiet machine."""
+from tests.waiting import PATIENCE, wait_for
 
 
 class Server:
@@ -50,12 +48,10 @@ class Server:
 
     def wait(self) -> None:
         """Wait until it answers."""
-        deadline = time.monotonic() + READY_TIMEOUT
-        while not self._answers():
-            assert self._process
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError((self.folder / "server.log").read_text())
-            time.sleep(0.05)
+        process = self._process
+        assert process
+        wait_for(lambda: self._answers() or process.poll() is not None)
+        assert process.poll() is None, (self.folder / "server.log").read_text()
 
     def kill(self) -> None:
         """End every process of the server at once, as a power cut would; one that is not running stays so."""
@@ -65,7 +61,7 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as reply:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=PATIENCE) as reply:
                 return bool(reply.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -95,7 +91,7 @@ def process_group(*command: str, cwd: Path, env: dict[str, str]) -> "Iterator[su
             kill_group(process)
 
 
-def kill_group(process: "subprocess.Popen[str]") -> None:
+def kill_group(process: "subprocess.Popen[Any]") -> None:
     """Kill a process that leads a session of its own, and all that it has started there."""
     with suppress(ProcessLookupError):  # all of them have ended
         os.killpg(process.pid, signal.SIGKILL)

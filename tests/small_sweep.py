@@ -1,8 +1,6 @@
 """A small sweep for the courier: what is written, and what a tracking store must hold in the end."""
 
 import random
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -148,10 +146,3 @@ def deliver_at_last(proxy: Proxy, courier: Courier, *, fresh: bool) -> int:
             assert courier.waiting() == 0
             return failures
     raise AssertionError("1000 attempts were not enough")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -1,7 +1,6 @@
 """A real server for a team of the tests' own, started and ended by the commands that people use."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from mlflow import MlflowClient
 
 from tests.commands import environment
 from tests.server import free_port
-from tests.small_sweep import wait_for
+from tests.waiting import PATIENCE
 
 
 class TeamServer:
@@ -34,7 +33,7 @@ class TeamServer:
         words = ("start", "--background", "--port", str(self.port), *options)
         started = self.command(*words, **environment)
         assert started.returncode == 0, started.stderr
-        with urllib.request.urlopen(f"{self.uri}/health", timeout=30) as reply:
+        with urllib.request.urlopen(f"{self.uri}/health", timeout=PATIENCE) as reply:
             assert reply.status == 200
         return started
 
@@ -51,7 +50,7 @@ class TeamServer:
             input=input,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -71,60 +70,6 @@ class TeamServer:
         assert added.returncode == 0, added.stderr
         [password] = [line.partition("PASSWORD=")[2] for line in added.stdout.splitlines() if "PASSWORD=" in line]
         return name, password
-
-
-WAITING = """
-import sys, time
-from pathlib import Path
-
-def wait(event, arguments):
-    if event == "open" and "/NUMBER_" in str(arguments[0]) and "/events." in str(arguments[0]):
-        while not Path("go").exists():
-            time.sleep(0.05)
-
-sys.addaudithook(wait)
-"""
-
-
-def run_that_waits(number: int, hook: Path) -> dict[str, str]:
-    """Return the environment of a sweep that waits at the beginning of a run for a file `go` where it was started."""
-    (hook / "sitecustomize.py").write_text(WAITING.replace("NUMBER", str(number)))
-    return {"PYTHONPATH": f"{hook}{os.pathsep}{environment()['PYTHONPATH']}"}
-
-
-STOPPED = """
-import pkgutil, sys, time
-from pathlib import Path
-
-moment, reached, *words = sys.argv[1:]
-owner_name, _, name = moment.rpartition(".")
-owner = pkgutil.resolve_name(owner_name)
-function = getattr(owner, name)
-
-def stopped(*positional, **named):
-    function(*positional, **named)
-    Path(reached).touch()
-    time.sleep(600)
-
-setattr(owner, name, stopped)
-from sweeptrail.cli import main
-main(["server", *words])
-"""
-"""`sweeptrail server WORDS`, which goes no further when a function has returned for the first time."""
-
-
-def kill_after(moment: str, *words: str) -> None:
-    """Run `sweeptrail server WORDS` and kill it, as a power cut would, when a function has done its work."""
-    with tempfile.TemporaryDirectory() as scratch:
-        reached = Path(scratch, "reached")
-        command = [sys.executable, "-c", STOPPED, moment, str(reached), *words]
-        process = subprocess.Popen(command, env=environment())
-        try:
-            wait_for(lambda: reached.exists() or process.poll() is not None)
-            assert process.poll() is None, f"it has ended before {moment}"
-        finally:
-            process.kill()
-            process.wait()
 
 
 @contextmanager
@@ -159,7 +104,7 @@ def server_folder() -> Iterator[Path]:
     finally:
         for lock in parent.glob("*/running.json"):
             TeamServer(lock.parent).stop()
-        _, left = psutil.wait_procs(processes(parent), timeout=30)  # the lock is let go a moment before the end
+        _, left = psutil.wait_procs(processes(parent), timeout=PATIENCE)  # the lock is let go a moment before the end
         for process in left:
             process.kill()
         shutil.rmtree(parent)

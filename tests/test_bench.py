@@ -16,20 +16,22 @@ from scripts.benchmarks.delays import delayed
 from scripts.benchmarks.figures import Line, table
 from scripts.benchmarks.processes import CommandError, run, started
 from tests.commands import ROOT
+from tests.waiting import PATIENCE, wait_for
 
 PARENT = """
 import subprocess, sys, time
-print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid, flush=True)
-time.sleep(60)
+print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]).pid, flush=True)
+time.sleep(3600)
 """
 
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     command = [sys.executable, "-m", "scripts.benchmarks", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
+@pytest.mark.slow
 def test_the_named_rows_come_out_as_a_table_and_as_json(tmp_path: Path) -> None:
     done = bench("--quick", "--json", str(tmp_path / "figures.json"), "table", "help")
     assert done.returncode == 0, done.stderr
@@ -37,10 +39,11 @@ def test_the_named_rows_come_out_as_a_table_and_as_json(tmp_path: Path) -> None:
     assert rows[2:] == ["help", "table"]
     written = json.loads((tmp_path / "figures.json").read_text())
     assert [(line["row"], len(line["values"])) for line in written["lines"]] == [("help", 3), ("table", 1)]
-    assert all(0 < value < 60 for line in written["lines"] for value in line["values"])
+    assert all(value > 0 for line in written["lines"] for value in line["values"])
     assert len(written["measurements"]) == 4
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_teams_server_come_out_with_nothing_lost_and_nothing_twice(tmp_path: Path) -> None:
     rows = ("server", "log_batch", "load", "growth")
     done = bench("--quick", "--json", str(tmp_path / "figures.json"), *rows)
@@ -72,7 +75,7 @@ def test_the_median_is_held_against_the_target(at_least: bool, limit: float, ver
 def test_each_reply_on_a_kept_connection_comes_late_and_whole() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, delayed(server.getsockname()[1], 0.1) as port:
         threading.Thread(target=echo, args=(server,), daemon=True).start()
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
             for content in (b"a", b"b" * 1_000_000):
                 began = time.monotonic()
                 client.sendall(content + b"\n")
@@ -93,14 +96,10 @@ def echo(server: socket.socket) -> None:
 
 def test_nothing_that_a_command_started_stays_behind(tmp_path: Path) -> None:
     with started(["-c", PARENT], tmp_path) as process:
-        while not (output := (tmp_path / "output.txt").read_text()).endswith("\n"):
-            time.sleep(0.02)
+        wait_for(lambda: (tmp_path / "output.txt").read_text().endswith("\n"))
+        child = int((tmp_path / "output.txt").read_text())
     assert process.returncode
-    child = int(output)
-    deadline = time.monotonic() + 10
-    while is_alive(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: not is_alive(child))
 
 
 def is_alive(pid: int) -> bool:

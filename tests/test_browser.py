@@ -11,8 +11,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.commands import ROOT, family, sweep
 from tests.server import mlflow_server
 from tests.test_tensorboard_command import shown
+from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.xdist_group("browser")  # else each worker would make a sweep of its own
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # else each worker would make a sweep of its own
 
 SCREENSHOTS = ROOT / "test-results"
 
@@ -24,9 +25,6 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-
-PATIENCE = 60_000
-"""Milliseconds that a page may take; MLflow's take 2 to 5 s on a quiet machine."""
 
 PREFERENCES = """
 localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true")
@@ -71,10 +69,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A window of a browser that has never been here."""
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=1000 * PATIENCE)
     context = browser.new_context(viewport={"width": 1100, "height": 760})
     context.add_init_script(PREFERENCES)
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(1000 * PATIENCE)
     yield context.new_page()
     context.close()
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from sweeptrail.cli import main
 from sweeptrail.sweeps.settings import parameters_of
-from sweeptrail.training.task import DEFAULT_TASK, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 
 BROKEN_NETWORK = """
 from torch import nn
@@ -70,7 +70,7 @@ def nothing_was_started(tmp_path: Path) -> bool:
         (["--workers", "0"], "workers: expected a whole number from 1, or auto, got '0'"),
         (["--epoch", "3"], "epoch: there is no such setting; did you mean epochs?"),
         (["--colour=red"], "colour: there is no such setting"),
-        (["lr=0.1"], "lr=0.1: there is no such setting"),
+        (["lrs=0.1"], "lrs: there is no such setting; did you mean lr?"),
         (["--data-dir", "nowhere"], "nowhere"),
         (["--runs-dir", "a-file/runs"], "runs_dir: "),
         (["--tracking-uri", "file:///somewhere/mlruns"], "MLflow has retired its file store"),

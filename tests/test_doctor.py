@@ -32,8 +32,9 @@ from sweeptrail.fashion_mnist import data
 from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.tracking.sqlite import make_database
 from tests.commands import environment, start
-from tests.server import READY_TIMEOUT, free_port, mlflow_server, process_group
+from tests.server import Server, free_port, process_group
 from tests.small_sweep import files_below, write_sweep
+from tests.waiting import PATIENCE, wait_for
 
 ADMIN, PASSWORD = "admin", "administrator-1"
 DEFAULT = {"username": "ada", "resource_type": "experiment", "resource_id": "0"}
@@ -118,15 +119,19 @@ def login(name: str, password: str) -> dict[str, str]:
     return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
 
 
-def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(tmp_path: Path) -> None:
+@pytest.fixture
+def server(tracking: Server) -> Server:
+    return tracking
+
+
+def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(server: Server, tmp_path: Path) -> None:
     (here := tmp_path / "here").mkdir()
-    with mlflow_server(tmp_path / "server") as server:
-        done = start(sys.executable, "-c", PROGRAM, "doctor", "--tracking-uri", server.uri, cwd=here)
-        new = tracking(server.uri, {"MLFLOW_EXPERIMENT_NAME": "new"})["experiment"]
-        absent = tracking(server.uri, {"MLFLOW_EXPERIMENT_ID": "77"})["experiment"]
-        ask(server.uri, "POST", "2.0/mlflow/experiments/create", name="old")
-        ask(server.uri, "POST", "2.0/mlflow/experiments/delete", experiment_id="1")
-        deleted = tracking(server.uri, {"MLFLOW_EXPERIMENT_NAME": "old"})["experiment"]
+    done = start(sys.executable, "-c", PROGRAM, "doctor", "--tracking-uri", server.uri, cwd=here)
+    new = tracking(server.uri, {"MLFLOW_EXPERIMENT_NAME": "new"})["experiment"]
+    absent = tracking(server.uri, {"MLFLOW_EXPERIMENT_ID": "777777"})["experiment"]
+    old = ask(server.uri, "POST", "2.0/mlflow/experiments/create", name="old").json()
+    ask(server.uri, "POST", "2.0/mlflow/experiments/delete", experiment_id=old["experiment_id"])
+    deleted = tracking(server.uri, {"MLFLOW_EXPERIMENT_NAME": "old"})["experiment"]
     marks = {line.split()[1]: line.split()[0] for line in done.stdout.splitlines()}
     assert marks.pop("data") in ("ok", "warning")  # the data are not on every machine
     server_lines = ("tracking", "clock", "versions", "login", "experiment")
@@ -134,10 +139,11 @@ def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
     assert list(here.iterdir()) == []
     assert new == Finding("ok", "experiment", "new is made by the first sweep")
-    assert (absent.mark, "id=77" in absent.found) == ("problem", True)
-    assert (deleted.mark, "restore -x 1" in deleted.todo) == ("problem", True)
+    assert (absent.mark, "id=777777" in absent.found) == ("problem", True)
+    assert (deleted.mark, f"restore -x {old['experiment_id']}" in deleted.todo) == ("problem", True)
 
 
+@pytest.mark.slow
 def test_a_login_that_is_missing_wrong_or_not_enough_is_told_with_its_cure(tmp_path: Path) -> None:
     with server_with_logins(tmp_path) as uri:
         ask(uri, "POST", "2.0/mlflow/users/create", username="ada", password="password-of-ada")
@@ -192,16 +198,13 @@ def server_with_logins(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
     where = ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     with process_group(*command, *where, cwd=folder, env=secrets) as process:
-        deadline = time.monotonic() + READY_TIMEOUT
-        while tracking(uri)["tracking"].mark != "ok":
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for(lambda: process.poll() is not None or tracking(uri)["tracking"].mark == "ok")
+        assert process.poll() is None, process.communicate()
         yield uri
 
 
 def ask(uri: str, method: str, path: str, **content: object) -> requests.Response:
-    reply = requests.request(method, f"{uri}/api/{path}", json=content, auth=(ADMIN, PASSWORD), timeout=60)
+    reply = requests.request(method, f"{uri}/api/{path}", json=content, auth=(ADMIN, PASSWORD), timeout=PATIENCE)
     reply.raise_for_status()
     return reply
 
@@ -396,6 +399,7 @@ def test_an_sqlite_store_that_takes_changes_is_ok_and_stays_as_it_was(tmp_path: 
     assert files_below(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_an_sqlite_store_of_another_mlflow_is_a_problem(tmp_path: Path) -> None:
     make_database(uri := f"sqlite:///{tmp_path}/mlflow.db")
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:

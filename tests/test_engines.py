@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from sweeptrail.engines.ray.engine import Ray, connect, import_ray
 from sweeptrail.engines.serial import Serial
 from sweeptrail.records import Job, RunResult
 from tests import engine_works as works
+from tests.waiting import PATIENCE, wait_for
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,11 @@ class Candidate:
     sees_how_workers_die: bool = True
     takes_what_is_stopped_for_dead: bool = False
     """So that a run is tried again whose worker was stopped, and leaves no stack."""
+    marks: tuple[pytest.MarkDecorator, ...] = ()
 
+
+ON_RAY = (pytest.mark.heavy, pytest.mark.xdist_group("ray"))
+"""On one cluster, since a second one would take seconds to start."""
 
 ENGINES = {
     "serial": Candidate(lambda _: Serial(), isolates=False),
@@ -41,11 +45,14 @@ ENGINES = {
         lambda timeout: Ray(Options(workers=2, run_timeout=timeout)),
         sees_how_workers_die=False,
         takes_what_is_stopped_for_dead=True,
+        marks=ON_RAY,
     ),
 }
 
-every_engine = pytest.mark.parametrize("name", ENGINES)
-every_isolating_engine = pytest.mark.parametrize("name", [name for name in ENGINES if ENGINES[name].isolates])
+every_engine = pytest.mark.parametrize("name", [pytest.param(name, marks=ENGINES[name].marks) for name in ENGINES])
+every_isolating_engine = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=ENGINES[name].marks) for name in ENGINES if ENGINES[name].isolates]
+)
 
 
 def engine(name: str, run_timeout: float | None = None) -> Engine:
@@ -86,17 +93,10 @@ def driver_with_a_hanging_run(name: str, folder: Path) -> Iterator[tuple[subproc
         [sys.executable, "-c", call], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
     ) as driver:
         try:
-            wait_until(lambda: bool(list(folder.glob("began *"))))
+            wait_for(lambda: bool(list(folder.glob("began *"))))
             yield driver, psutil.Process(driver.pid).children(recursive=True)
         finally:
             driver.kill()
-
-
-def wait_until(is_true: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < end, f"waited {seconds} s in vain"
-        time.sleep(0.02)
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -239,13 +239,11 @@ def test_a_run_that_takes_too_long_fails_alone_with_its_stack(name: str, work: W
 
 @every_engine
 def test_threads_that_jobs_leave_behind_do_not_hold_up_the_engine(name: str, tmp_path: Path) -> None:
-    start = time.monotonic()
     try:
         results = run(name, works.leave_a_thread_behind, works.jobs(4, tmp_path))
     finally:
         (tmp_path / "stop").touch()
-    assert [result.status for result in results] == ["FINISHED"] * 4
-    assert time.monotonic() - start < 20
+    assert [result.status for result in results] == ["FINISHED"] * 4  # and nobody has told the threads to end
 
 
 @every_engine
@@ -363,9 +361,7 @@ def test_closing_the_results_ends_every_process(name: str, tmp_path: Path) -> No
     before = children()
     results = results_of(engine, works.hang_after_the_first, works.jobs(6, tmp_path))
     assert next(results).index == 1
-    start = time.monotonic()
     results.close()
-    assert time.monotonic() - start < 5
     assert children() <= before
     assert not list(tmp_path.glob("began [56]"))
 
@@ -374,7 +370,7 @@ def test_closing_the_results_ends_every_process(name: str, tmp_path: Path) -> No
 def test_an_interrupt_ends_every_process_and_only_the_driver_speaks(name: str, tmp_path: Path) -> None:
     with driver_with_a_hanging_run(name, tmp_path) as (driver, processes):
         os.killpg(driver.pid, signal.SIGINT)
-        errors = driver.communicate(timeout=5)[1]
+        errors = driver.communicate(timeout=PATIENCE)[1]
         assert driver.returncode == -signal.SIGINT
         assert errors.count("Traceback (most recent call last)") == 1
         assert not [process for process in processes if is_alive(process)]
@@ -384,4 +380,4 @@ def test_an_interrupt_ends_every_process_and_only_the_driver_speaks(name: str, t
 def test_no_process_outlives_a_driver_that_was_killed(name: str, tmp_path: Path) -> None:
     with driver_with_a_hanging_run(name, tmp_path) as (driver, processes):
         driver.kill()
-        wait_until(lambda: not any(is_alive(process) for process in processes), seconds=5)
+        wait_for(lambda: not any(is_alive(process) for process in processes))

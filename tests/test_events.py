@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sweeptrail.errors import RefusedError, SettingsError
 from sweeptrail.results.tensorboard.mirror import Mirror
 from sweeptrail.tracking.client import TrackingServer
+from tests.commands import new_store
 from tests.event_files import EVENTS, files_below, open_run, steps_in, write_events
 
 
@@ -26,7 +27,7 @@ def fetch(mirror: Mirror) -> tuple[int, int]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> TrackingServer:
-    return TrackingServer(f"sqlite:///{tmp_path}/mlflow.db")
+    return TrackingServer(new_store(tmp_path))
 
 
 def test_only_what_has_changed_is_fetched_and_nothing_of_a_run_that_is_over(

@@ -81,6 +81,7 @@ def test_real_numbers_are_equal_but_for_rounding() -> None:
         torch.testing.assert_close(our, their, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_are_the_derivatives() -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(1, 2, 3, dtype=torch.float64)

@@ -1,5 +1,6 @@
 """The counts of a run, and what the sinks are told."""
 
+import weakref
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +15,20 @@ from torch.utils.data import DataLoader, TensorDataset
 from sweeptrail.errors import StateError
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.search.space import RunBuilder
+from sweeptrail.sink import Sink
 from sweeptrail.training.manager import RunManager
 
 RUN = RunBuilder.get_runs({"lr": [0.1], "batch_size": [32]})[0]
 
 
-class Memory:
+class Memory(Sink):
     """A sink that remembers, and fails where it is told to."""
 
     def __init__(self, fails_at: str = "") -> None:
         self.told: list[Any] = []
         self._fails_at = fails_at
 
-    def begin(self, start: RunStart, network: nn.Module, loader: Any) -> None:
+    def begin(self, start: RunStart) -> None:
         self._hear("begin", start)
 
     def epoch(self, epoch: Epoch) -> None:
@@ -63,10 +65,10 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_samples_also_with_a_short_las
     images, labels = batches.dataset.tensors
     preds = network(images).detach()
     by_hand = [float(functional.cross_entropy(preds[i : i + 1], labels[i : i + 1])) for i in range(100)]
-    assert abs(epoch.loss - sum(by_hand) / 100) < 1e-6
+    assert abs(epoch.metrics["loss"] - sum(by_hand) / 100) < 1e-6
     assert epoch.accuracy == int((preds.argmax(1) == labels).sum()) / 100
     assert abs(manager.epoch_loss - sum(by_hand)) < 1e-4
-    assert manager.epoch_num_correct == round(epoch.accuracy * 100)
+    assert manager.epoch_num_correct == round(epoch.metrics["accuracy"] * 100)
 
 
 def test_the_loss_alone_is_enough_to_know_how_many_samples_a_batch_has() -> None:
@@ -83,9 +85,11 @@ def test_counting_does_not_hold_on_to_the_graph_of_the_loss() -> None:
     manager.begin_run(RUN, network, batches)
     manager.begin_epoch()
     images, labels = next(iter(batches))
-    loss = functional.cross_entropy(network(images), labels)
-    manager.track_loss(loss)
-    assert manager._losses[0][0].grad_fn is None
+    preds = network(images)  # which its loss's graph holds on to
+    kept = weakref.ref(preds)
+    manager.track_loss(functional.cross_entropy(preds, labels))
+    del preds
+    assert kept() is None
 
 
 def test_the_attributes_that_a_loop_reads_are_kept() -> None:
@@ -98,6 +102,8 @@ def test_the_attributes_that_a_loop_reads_are_kept() -> None:
         for epoch in (1, 2):
             manager.begin_epoch()
             assert (manager.epoch_count, manager.epoch_loss, manager.epoch_num_correct) == (epoch, 0, 0)
+            manager.track_loss(torch.tensor(0.5))
+            manager.track_num_correct(torch.zeros(2, 3), torch.zeros(2))
             manager.end_epoch()
         manager.end_run()
     assert [(row["run"], row["epoch"]) for row in manager.run_data] == [(1, 1), (1, 2), (2, 1), (2, 2)]

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import shutil
-import subprocess
+import socket
 import sys
-import time
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -26,6 +24,7 @@ from sweeptrail.training.export import DATA
 from tests.commands import environment, start
 from tests.exported import NAME, export, images, job, probabilities
 from tests.server import free_port, process_group
+from tests.waiting import PATIENCE, wait_for
 
 NETWORKS = """
 import torch
@@ -160,6 +159,7 @@ def test_a_checkpoint_that_is_none_leaves_the_model_that_was_there(exported: Job
     assert digests(model_of(broken)) == digests(model_of(exported))
 
 
+@pytest.mark.slow
 def test_mlflow_predicts_with_it_as_it_is(exported: Job, tmp_path: Path) -> None:
     (tmp_path / "given.json").write_text(as_json(3))
     command = ["mlflow", "models", "predict", "--env-manager", "local", "-m", str(model_of(exported))]
@@ -169,28 +169,23 @@ def test_mlflow_predicts_with_it_as_it_is(exported: Job, tmp_path: Path) -> None
     assert torch.allclose(answer, probabilities(exported, images(3)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mlflow_serves_it_as_it_is(exported: Job, tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-p", str(port)]
     with process_group(*command, "-m", str(model_of(exported)), cwd=tmp_path, env=environment(PYTHONPATH="")) as server:
-        answer = torch.tensor(ask(server, f"http://127.0.0.1:{port}/invocations", as_json(3))["predictions"])
+        wait_for(lambda: server.poll() is not None or is_listening(port))
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", as_json(3).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+            answer = torch.tensor(json.load(reply)["predictions"])
     assert torch.allclose(answer, probabilities(exported, images(3)), atol=1e-6)
 
 
-def ask(server: "subprocess.Popen[str]", url: str, body: str) -> Any:
-    """Return what the server answers, once it does."""
-    deadline = time.monotonic() + 120
-    request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"})
-    while True:
-        try:
-            with urllib.request.urlopen(request, timeout=60) as reply:
-                return json.load(reply)
-        except urllib.error.HTTPError as error:
-            raise AssertionError(error.read().decode()) from error
-        except OSError as error:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError("the server does not answer") from error
-            time.sleep(0.1)
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def in_graph(change: Callable[[Any], None]) -> Callable[[str, bytes], bytes]:

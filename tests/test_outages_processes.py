@@ -2,35 +2,30 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.system.locks import locked
 from tests.commands import ROOT, SMALL, environment, family, start
 from tests.proxy import Proxy, proxy_before
-from tests.server import Server, kill_group, mlflow_server, process_group
-from tests.small_sweep import assert_arrived, deliver_at_last, files_below, wait_for, write_sweep
+from tests.server import Server, kill_group, process_group
+from tests.small_sweep import assert_arrived, deliver_at_last, files_below, write_sweep
+from tests.steered import Held
+from tests.waiting import FOR_EVER, PATIENCE, wait_for
+
+pytestmark = pytest.mark.slow
 
 PATHS = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
 """Where a process of the tests' own finds the package and the tests."""
-
-
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 def test_a_creation_keeps_other_couriers_out_and_when_it_is_killed_leaves_no_second_run(
@@ -60,7 +55,7 @@ def test_two_processes_that_deliver_the_same_folder_at_once_make_each_run_once(
     with proxy_before(tracking.port, seed) as proxy:
         proxy.mode = "slow"
         with couriers(proxy.uri, folder, folder) as process:
-            output, errors = process.communicate(timeout=120)
+            output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert sum(json.loads(line)["delivered"] for line in output.splitlines()) > 0
     assert_arrived(tracking.uri, tracking.folder / "mlartifacts", folder)
@@ -76,7 +71,7 @@ def test_a_process_that_is_forked_during_a_delivery_does_not_hold_up_the_next(tm
 def fork_while_locked() -> None:
     with locked(Path("lock")):
         if (child := os.fork()) == 0:
-            time.sleep(60)
+            time.sleep(FOR_EVER)
     try:
         with locked(Path("lock")) as was_free:
             assert was_free
@@ -91,7 +86,7 @@ def test_eight_processes_share_a_new_sqlite_file_from_its_creation_on(tmp_path: 
     for folder in folders:
         write_sweep(folder)
     with couriers(uri, *folders, cwd=tmp_path) as process:
-        output, errors = process.communicate(timeout=240)
+        output, errors = process.communicate(timeout=PATIENCE)
     print(output, errors)
     assert process.returncode == 0, errors
     assert "locked" not in output + errors
@@ -109,64 +104,46 @@ def couriers(uri: str, *folders: Path, cwd: Path = ROOT) -> "AbstractContextMana
 
 def deliver_in_forks(uri: str, *folders: str) -> None:
     """Deliver each folder in a process of its own; each prints a line with what it took."""
-    start = time.monotonic() + 0.2
+    wait_here, go = os.pipe()
     children = []
     for folder in folders:
         if (child := os.fork()) == 0:
             try:
-                time.sleep(max(0.0, start - time.monotonic()))
+                os.close(go)
+                os.read(wait_here, 1)  # returns when all have been forked, and the pipe has no other end
                 print(json.dumps(deliver_stubbornly(Courier(uri, Path(folder)))), flush=True)
             except BaseException as error:
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 os._exit(1)
             os._exit(0)
         children.append(child)
+    os.close(go)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     sys.exit(max(codes))
 
 
 def deliver_stubbornly(courier: Courier) -> dict[str, object]:
     problems: list[str] = []
-    while len(problems) < 600:
+    while True:
         try:
             return {"delivered": courier.deliver(), "problems": problems, "refusals": courier.refusals}
         except DeliveryError as error:
             problems.append(str(error))
             time.sleep(0.1)
-    raise AssertionError(problems[-1])
 
 
-UNHURRIED = """
-import time
-from pathlib import Path
-
-import sweeptrail
-
-
-class Unhurried(sweeptrail.Network):
-    def forward(self, images):
-        while Path("hold").exists() and time.time() % 1 > 0.05:
-            time.sleep(0.01)
-        return super().forward(images)
-"""
-"""A network that waits for the next full second as long as there is a file `hold`: a sweep of any length."""
-
-
-@pytest.mark.parametrize("seed", [0])
-def test_a_sweep_survives_a_server_that_is_killed_three_times(tracking: Server, tmp_path: Path, seed: int) -> None:
-    (tmp_path / "unhurried.py").write_text(UNHURRIED)
-    (tmp_path / "hold").touch()
-    print(f"seed: {seed}")
-    moment = random.Random(seed)
-    with small_sweep(tracking.uri, tmp_path, network="unhurried:Unhurried") as process:
-        wait_for(lambda: len(experiment_runs(tracking, tmp_path)) > 1)
-        for _ in range(3):
-            time.sleep(moment.uniform(0, 2))
+def test_a_sweep_survives_a_server_that_is_killed_three_times(tracking: Server, tmp_path: Path) -> None:
+    held = Held(tmp_path / "hook", runs=0)
+    settings = {"batch_size": "50", "seed": "0,1"}  # all of the same length, so they are carried out in their order
+    with small_sweep(tracking.uri, tmp_path, held, **settings) as process:
+        for runs in (2, 4, 6):
+            held.let_begin(runs)
+            wait_for_runs(tracking, tmp_path, runs)
             tracking.kill()
             tracking.start()
         assert process.poll() is None, process.communicate()
-        (tmp_path / "hold").unlink()
-        _, errors = process.communicate(timeout=120)
+        held.let_go()
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode in (0, 3), errors
     assert errors.count("does not answer") - errors.count("answers again") in (0, 1)
     synced = start(sys.executable, "-m", "sweeptrail", "sync", cwd=tmp_path)
@@ -178,8 +155,8 @@ def test_a_sweep_without_a_server_exits_with_3_and_is_delivered_later_by_two_at_
     tracking: Server, tmp_path: Path
 ) -> None:
     proxy = Proxy(tracking.port, seed=0)
-    with small_sweep(proxy.uri, tmp_path, lr="0.01") as process:
-        output, errors = process.communicate(timeout=120)
+    with small_sweep(proxy.uri, tmp_path, lr="0.01", delivery_timeout="1") as process:
+        output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3, errors
     assert "not sent yet: " in output
     assert errors.count("does not answer") == 1
@@ -191,23 +168,27 @@ def test_a_sweep_without_a_server_exits_with_3_and_is_delivered_later_by_two_at_
             process_group(*command, cwd=tmp_path, env=environment()) as first,
             process_group(*command, cwd=tmp_path, env=environment()) as second,
         ):
-            assert (first.wait(120), second.wait(120)) == (0, 0)
+            assert (first.wait(PATIENCE), second.wait(PATIENCE)) == (0, 0)
     finally:
         proxy.stop()
     assert_whole_sweep_arrived(tracking, tmp_path, num_runs=4)
 
 
-def small_sweep(uri: str, folder: Path, **settings: str) -> "AbstractContextManager[subprocess.Popen[str]]":
+def small_sweep(
+    uri: str, folder: Path, held: Held | None = None, **settings: str
+) -> "AbstractContextManager[subprocess.Popen[str]]":
     options = [word for name, value in {**SMALL, **settings}.items() for word in (f"--{name.replace('_', '-')}", value)]
     where = ["--tracking-uri", uri, "--experiment", folder.name]
     command = [sys.executable, "-m", "sweeptrail", "sweep", *options, *where]
-    return process_group(*command, cwd=folder, env=environment())
+    return process_group(*command, cwd=folder, env=environment(**(held.environment if held else {})))
 
 
-def experiment_runs(tracking: Server, folder: Path) -> list[Run]:
+def wait_for_runs(tracking: Server, folder: Path, count: int) -> None:
     client = MlflowClient(tracking.uri)
-    found = client.get_experiment_by_name(folder.name)
-    return list(client.search_runs([found.experiment_id])) if found else []
+    wait_for(lambda: client.get_experiment_by_name(folder.name))
+    experiment = client.get_experiment_by_name(folder.name)
+    assert experiment
+    wait_for(lambda: len(client.search_runs([experiment.experiment_id])) >= count)
 
 
 def assert_whole_sweep_arrived(tracking: Server, folder: Path, num_runs: int = 8) -> None:

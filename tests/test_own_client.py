@@ -57,6 +57,7 @@ def test_while_the_courier_works_the_process_is_as_it_was(
     assert mlflow.active_run() is None
 
 
+@pytest.mark.slow
 def test_opening_a_database_keeps_mlflow_s_own_log_for_everybody_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from sweeptrail import __version__
 from sweeptrail.sweeps.settings import parameters_of
-from sweeptrail.training.task import DEFAULT_TASK, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -78,7 +78,7 @@ def test_mlproject_names_the_environment() -> None:
 
 def test_the_parameters_of_mlproject_are_the_settings_with_their_defaults() -> None:
     defaults = {name: parameter.default for name, parameter in MAIN.parameters.items()}
-    assert defaults.pop("resume") == "none"
+    assert [defaults.pop(name) for name in ("task", "space", "resume")] == [DEFAULT_TASK, "", "none"]
     assert defaults == {each.name: each.default for each in parameters_of(find_task(DEFAULT_TASK))}
 
 

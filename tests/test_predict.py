@@ -54,6 +54,7 @@ def test_every_image_of_every_file_gets_its_class_and_its_runner_up(exported: Jo
         assert seen.runner_up_probability == pytest.approx(row[second].item(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_or_json(exported: Job, tmp_path: Path) -> None:
     Image.fromarray(images(1)[0]).save(tmp_path / "one.png")
     status, table, errors = sweeptrail("predict", model_of(exported), "one.png", cwd=tmp_path)
@@ -123,6 +124,7 @@ def test_a_model_that_is_nowhere_is_refused_in_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_every_bad_image_is_a_line_and_the_exit_code_is_2(exported: Job, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     Image.fromarray(images(1)[0]).save(tmp_path / "good.png")

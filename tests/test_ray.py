@@ -22,9 +22,10 @@ from sweeptrail.errors import SweeptrailError, UsageError
 from sweeptrail.outbox import journal
 from sweeptrail.records import Job, RunResult
 from sweeptrail.system.shared_arrays import share
-from sweeptrail.training.work import Training
 from tests import engine_works as works
-from tests.test_engines import end_shared_cluster, engine
+from tests.test_engines import ON_RAY, end_shared_cluster, engine
+
+pytestmark = list(ON_RAY)
 
 SMALL_STORE = 150 * 2**20
 """Bytes that a node of the tests keeps for objects."""
@@ -60,7 +61,7 @@ def test_a_node_that_dies_in_the_middle_of_a_sweep_costs_no_run_and_changes_no_n
     tmp_path: Path, cluster: Any
 ) -> None:
     end_shared_cluster()
-    work = works.HangOnANode(Training("fashion-mnist", works.small_data()), str(tmp_path))
+    work = works.HangOnANode(works.fashion_mnist(), str(tmp_path))
     doomed = cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
     (tmp_path / "doomed").write_text(doomed.node_id)
     results = []

@@ -8,7 +8,7 @@ import pytest
 
 from sweeptrail.cli import main
 from sweeptrail.sweeps.settings import parameters_of
-from sweeptrail.training.task import DEFAULT_TASK, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 from tests.commands import ROOT
 
 TEXT = (ROOT / "README.md").read_text()

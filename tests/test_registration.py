@@ -19,14 +19,15 @@ from sweeptrail.outbox.journal import append
 from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, RunResult, RunStart
 from tests import written as entries
+from tests.commands import new_store
 from tests.exported import NAME, export, images, job, probabilities
-from tests.server import mlflow_server
+from tests.server import Server
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the URI of a store for all tests, each with a model of its own: making one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    return new_store(tmp_path_factory.mktemp("store"))
 
 
 def write_sweep(folder: Path) -> Path:
@@ -202,24 +203,23 @@ def test_without_a_server_everything_waits(tmp_path: Path, store: str) -> None:
     assert Courier("http://127.0.0.1:9", tmp_path / "monday").waiting() > 0
 
 
-def test_a_real_server_keeps_the_champion_and_gives_it_back(tmp_path: Path) -> None:
+def test_a_real_server_keeps_the_champion_and_gives_it_back(tracking: Server, tmp_path: Path) -> None:
     given = replace(job(tmp_path / "monday"), parent=str(tmp_path / "monday"))
     path = write_sweep(tmp_path / "monday")
     append(path, *export(given))
-    with mlflow_server(tmp_path / "server") as server:
-        run_id = deliver(tmp_path / "monday", server.uri)
-        register(tmp_path / "tuesday", server.uri, name="fashion-mnist", value=0.5)
-        forget(tmp_path)
-        deliver(tmp_path / "monday", server.uri)
-        assert len(versions(server.uri, "fashion-mnist")) == 2
-        assert champion(server.uri, "fashion-mnist") == 1
-        for name in ("models:/fashion-mnist@champion", "models:/fashion-mnist/1", f"runs:/{run_id}/model"):
-            answer = load(name, server.uri).network(torch.from_numpy(images(3)).unsqueeze(1) / 255)
-            assert torch.allclose(answer, probabilities(given, images(3)), atol=1e-6)
-        for name in ("models:/fashion-mnist@newest", "models:/fashion-mnist/7", "models:/nothing/1", "runs:/0/model"):
-            with pytest.raises(UsageError) as caught:
-                load(name, server.uri)
-            assert f"has no {name}" in str(caught.value)
-            assert "\n" not in str(caught.value)
+    run_id = deliver(tmp_path / "monday", tracking.uri)
+    register(tmp_path / "tuesday", tracking.uri, name="fashion-mnist", value=0.5)
+    forget(tmp_path)
+    deliver(tmp_path / "monday", tracking.uri)
+    assert len(versions(tracking.uri, "fashion-mnist")) == 2
+    assert champion(tracking.uri, "fashion-mnist") == 1
+    for name in ("models:/fashion-mnist@champion", "models:/fashion-mnist/1", f"runs:/{run_id}/model"):
+        answer = load(name, tracking.uri).network(torch.from_numpy(images(3)).unsqueeze(1) / 255)
+        assert torch.allclose(answer, probabilities(given, images(3)), atol=1e-6)
+    for name in ("models:/fashion-mnist@newest", "models:/fashion-mnist/7", "models:/nothing/1", "runs:/0/model"):
+        with pytest.raises(UsageError) as caught:
+            load(name, tracking.uri)
+        assert f"has no {name}" in str(caught.value)
+        assert "\n" not in str(caught.value)
     with pytest.raises(DeliveryError):
-        load("models:/fashion-mnist@champion", server.uri)
+        load("models:/fashion-mnist@champion", "http://127.0.0.1:9")

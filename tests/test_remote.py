@@ -16,10 +16,10 @@ from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.journal import append
 from sweeptrail.records import Job, RunResult
-from sweeptrail.training.work import Training
 from tests import engine_works as works
 from tests import written as entries
-from tests.server import mlflow_server
+from tests.commands import new_store
+from tests.server import Server
 
 
 @contextlib.contextmanager
@@ -34,16 +34,18 @@ def elsewhere(tmp_path: Path, uri: str, **environment: str) -> Iterator[tuple[Ho
 
 
 def carried_out(home: Home, job: Job, files: worker.Files | None = None, work: Work | None = None) -> Answer:
-    shared = Shared(work or Training("fashion-mnist", works.small_data()), home)
+    shared = Shared(work or works.fashion_mnist(), home)
     answer: Answer = pickle.loads(worker.answer(home.token, shared, pickle.dumps((job, files or {}))))
     return answer
 
 
-def test_a_worker_elsewhere_reports_its_run_to_the_server_and_brings_its_folder_back(tmp_path: Path) -> None:
-    with mlflow_server(tmp_path / "server") as server, elsewhere(tmp_path, server.uri) as (home, job):
-        Courier(server.uri, tmp_path / "sweep").deliver()
+def test_a_worker_elsewhere_reports_its_run_to_the_server_and_brings_its_folder_back(
+    tracking: Server, tmp_path: Path
+) -> None:
+    with elsewhere(tmp_path, tracking.uri) as (home, job):
+        Courier(tracking.uri, tmp_path / "sweep").deliver()
         answer = carried_out(home, job)
-        client = MlflowClient(server.uri)
+        client = MlflowClient(tracking.uri)
         experiment = client.get_experiment_by_name("cluster")
         assert experiment
         runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
@@ -51,7 +53,7 @@ def test_a_worker_elsewhere_reports_its_run_to_the_server_and_brings_its_folder_
         assert runs["run 1"].data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
         assert len(client.get_metric_history(runs["run 1"].info.run_id, "loss")) == 2
         worker.write_files(Path(job.folder), answer.files)
-        assert Courier(server.uri, tmp_path / "sweep").waiting() == 0
+        assert Courier(tracking.uri, tmp_path / "sweep").waiting() == 0
     assert {"checkpoint.pt", journal.FILE_NAME} <= set(answer.files)
 
 
@@ -62,7 +64,7 @@ def test_what_a_worker_elsewhere_cannot_deliver_is_delivered_by_the_driver(
     with elsewhere(tmp_path, "http://127.0.0.1:9") as (home, job):
         answer = carried_out(home, job)
     worker.write_files(Path(job.folder), answer.files)
-    store = f"sqlite:///{tmp_path}/mlflow.db"
+    store = new_store(tmp_path)
     Courier(store, tmp_path / "sweep").deliver()
     client = MlflowClient(store)
     [experiment] = [found for found in client.search_experiments() if found.name == "cluster"]

@@ -19,6 +19,7 @@ from sweeptrail.tracking.client_errors import answering
 from sweeptrail.tracking.facts import Expected
 from tests import written as entries
 from tests.test_courier import SWEEP, Counting, children, run_id, store, write_parent, write_run
+from tests.waiting import wait_for
 
 
 class Distant(Counting):
@@ -117,8 +118,7 @@ def test_a_round_that_broke_off_does_not_upload_again_what_was_uploaded(tmp_path
     log = server.log
 
     def fail(*_: Any, **__: Any) -> None:
-        while len(server.uploads) < 3:
-            time.sleep(0.01)
+        wait_for(lambda: len(server.uploads) == 3)
         raise DeliveryError("no answer")
 
     server.log = fail  # type: ignore[method-assign]  # a network that breaks down at one moment

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.commands import environment
 from tests.server import process_group
+from tests.waiting import PATIENCE
 
 START = """
 import grp, os, pwd, sys
@@ -42,7 +43,7 @@ def test_two_first_starts_at_once_make_the_account_once(tmp_path: Path) -> None:
             for number in "12"
         ]
         for process in both:
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=PATIENCE)
             assert (process.returncode, output) == (0, "sweeptrail-database\n"), errors
     assert len((tmp_path / "made").read_text().splitlines()) == 1
 

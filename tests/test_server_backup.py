@@ -21,13 +21,15 @@ from sweeptrail.server.backup import archive
 from sweeptrail.server.folder import Configuration, ServerFolder
 from tests.commands import environment
 from tests.server import process_group
-from tests.small_sweep import files_below, wait_for
-from tests.team_server import TeamServer, client, kill_after, processes, run_that_waits, server_folder, team_server
+from tests.small_sweep import files_below
+from tests.steered import Held, kill_after
+from tests.team_server import TeamServer, client, processes, server_folder, team_server
+from tests.waiting import PATIENCE, wait_for
 
-pytestmark = pytest.mark.xdist_group("server-backup")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server-backup")]
 
 SWEEP = ["--train-samples", "2000", "--validation-samples", "200", "--batch-size", "50", "--epochs", "12"]
-SWEEP += ["--workers", "1", "--report", "false", "--register", "none"]
+SWEEP += ["--workers", "1", "--report", "false", "--register", "none", "--delivery-timeout", f"{PATIENCE:.0f}"]
 
 
 @dataclass
@@ -45,22 +47,21 @@ class Used:
 def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Used]:
     with team_server() as server, ExitStack() as sweeps:
         found = Used(server, [server.add_user(name) for name in ("ada", "grace")], server.folder.parent / "running.tar")
-        waiting = run_that_waits(4, tmp_path_factory.mktemp("hook"))
+        held = Held(tmp_path_factory.mktemp("hook"), runs=3)
         started = []
         for name, password in found.accounts:
             login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
-            env = environment(MLFLOW_TRACKING_URI=server.uri, **waiting, **login)
+            env = environment(MLFLOW_TRACKING_URI=server.uri, **held.environment, **login)
             command = [sys.executable, "-m", "sweeptrail", "sweep", *SWEEP]
             folder = tmp_path_factory.mktemp(name)
-            started.append((sweeps.enter_context(process_group(*command, cwd=folder, env=env)), folder))
+            started.append(sweeps.enter_context(process_group(*command, cwd=folder, env=env)))
         wait_for(lambda: len(list((server.folder / "artifacts").glob("**/events.*"))) >= 3)
         made = server.command("backup", str(found.backup))
         assert made.returncode == 0, made.stderr
-        for process, folder in started:
-            assert process.poll() is None, "the sweeps were to be running meanwhile"
-            (folder / "go").touch()
-        for process, _ in started:
-            _, errors = process.communicate(timeout=240)
+        assert all(process.poll() is None for process in started), "the sweeps were to be running meanwhile"
+        held.let_go()
+        for process in started:
+            _, errors = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0, errors
         found.delivered = files_below(server.folder / "artifacts")
         yield found
@@ -94,7 +95,7 @@ def everything(server: TeamServer) -> dict[str, Any]:
 
 def may_enter(server: TeamServer, account: tuple[str, str]) -> bool:
     where = f"{server.uri}/api/2.0/mlflow/experiments/get?experiment_id=0"
-    return requests.get(where, auth=account, timeout=30).status_code == 200
+    return requests.get(where, auth=account, timeout=PATIENCE).status_code == 200
 
 
 def artifacts_in(backup: Path) -> dict[str, bytes]:
@@ -252,7 +253,7 @@ def test_a_killed_backup_leaves_a_whole_one_or_nothing_that_looks_like_one(
     used: Used, tmp_path: Path, moment: str, is_there: bool
 ) -> None:
     file = tmp_path / "killed.tar"
-    kill_after(moment, "backup", str(file), "--folder", str(used.server.folder))
+    kill_after(moment, "server", "backup", str(file), "--folder", str(used.server.folder))
     assert [path for path in tmp_path.iterdir() if not path.name.startswith(".backup-")] == [file] * is_there
     if is_there:
         with archive._checked(file):
@@ -271,7 +272,7 @@ RESTORING = (
 def test_a_killed_restore_leaves_nothing_that_looks_like_a_server_and_can_be_done_again(used: Used) -> None:
     with server_folder() as folder:
         for moment in RESTORING:
-            kill_after(moment, "restore", str(used.backup), "--folder", str(folder))
+            kill_after(moment, "server", "restore", str(used.backup), "--folder", str(folder))
             assert not folder.exists()
         wait_for(lambda: processes(folder.parent) == [])
         done = TeamServer(folder).command("restore", str(used.backup))

@@ -14,10 +14,11 @@ import requests
 from sweeptrail.server.database.cluster import database
 from sweeptrail.server.folder import Configuration, Secrets, ServerFolder
 from tests.commands import environment, start
-from tests.small_sweep import wait_for
-from tests.team_server import TeamServer, kill_after, processes, server_folder, team_server
+from tests.steered import kill_after
+from tests.team_server import TeamServer, processes, server_folder, team_server
+from tests.waiting import PATIENCE, wait_for
 
-pytestmark = pytest.mark.xdist_group("server-lifecycle")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server-lifecycle")]
 
 SERVER = [sys.executable, "-m", "sweeptrail", "server"]
 
@@ -32,7 +33,7 @@ def finds_experiment(server: TeamServer, name: str) -> bool:
     """Tell whether the server, asked as its administrator, finds something in its database."""
     where = f"{server.uri}/api/2.0/mlflow/experiments/get-by-name"
     try:
-        reply = requests.get(where, params={"experiment_name": name}, auth=server.admin, timeout=30)
+        reply = requests.get(where, params={"experiment_name": name}, auth=server.admin, timeout=PATIENCE)
     except requests.ConnectionError:
         return False
     return reply.ok
@@ -40,7 +41,7 @@ def finds_experiment(server: TeamServer, name: str) -> bool:
 
 def make_experiment(server: TeamServer, name: str) -> None:
     where = f"{server.uri}/api/2.0/mlflow/experiments/create"
-    requests.post(where, json={"name": name}, auth=server.admin, timeout=30).raise_for_status()
+    requests.post(where, json={"name": name}, auth=server.admin, timeout=PATIENCE).raise_for_status()
 
 
 def restarts(server: TeamServer, service: str) -> int:
@@ -79,7 +80,7 @@ def test_sigterm_ends_mlflow_then_the_database_in_good_order(team: TeamServer) -
     process = launch(team)
     wait_for(lambda: finds_experiment(team, "Default"))
     process.terminate()
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     assert processes(team.folder) == []
     logs = team.folder / "logs"
@@ -143,30 +144,22 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     assert "expected a folder that can be written, got: Not a directory; write --folder" in told.stderr
 
 
-def is_initdb(process: psutil.Process, *, or_gone: bool) -> bool:
-    try:
-        return "initdb" in process.name()
-    except psutil.NoSuchProcess:  # it has ended since it was listed
-        return or_gone
-
-
-def kill_when(reached: Callable[[], bool], server: TeamServer) -> None:
+def kill_when(reached: Callable[[], object], server: TeamServer) -> None:
     process = launch(server)
     wait_for(lambda: reached() or process.poll() is not None)
     assert process.poll() is None
     process.kill()
     process.communicate()
-    # An initdb may outlive it for a second.
-    wait_for(lambda: all(is_initdb(process, or_gone=True) for process in processes(server.folder)))
+    wait_for(lambda: processes(server.folder) == [])  # an initdb may outlive it for a second
 
 
 def test_the_first_start_can_be_killed_at_any_moment_and_the_next_one_works() -> None:
     """With the folder made, within initdb, with PostgreSQL's cluster half made, with it running, within the tables."""
     with server_folder() as folder:
         server, log = TeamServer(folder), folder / "logs" / "mlflow.log"
-        words = ("start", "--folder", str(folder), "--port", str(server.port))
+        words = ("server", "start", "--folder", str(folder), "--port", str(server.port))
         kill_after("sweeptrail.server.folder.ServerFolder.configured", *words)
-        kill_when(lambda: any(is_initdb(process, or_gone=False) for process in processes(folder)), server)
+        kill_when(lambda: [*folder.glob("postgresql.unfinished-*/*"), *folder.glob("postgresql")], server)
         kill_after("sweeptrail.server.database.postgres._run", *words)
         kill_after("sweeptrail.server.database.cluster.start", *words)
         kill_when(lambda: log.exists() and "Updating database tables" in log.read_text(), server)

@@ -21,13 +21,13 @@ from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox.delivery.courier import Courier
-from tests.commands import environment, start
-from tests.server import process_group
-from tests.small_sweep import assert_arrived, wait_for, write_sweep
+from tests.commands import start
+from tests.small_sweep import assert_arrived, write_sweep
+from tests.steered import Held, begun
 from tests.team_server import TeamServer, team_server
-from tests.test_outages_processes import UNHURRIED
+from tests.waiting import PATIENCE, wait_for
 
-pytestmark = pytest.mark.xdist_group("server_load")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server_load")]
 
 CLIENTS, RUNS, EPOCHS = 6, 4, 2
 EXPERIMENT = "faults"
@@ -39,9 +39,9 @@ SETTINGS = {
     "train_samples": "200",
     "validation_samples": "200",
     "engine": "serial",
-    "network": "unhurried:Unhurried",
     "report": "false",
     "register": "none",
+    "delivery_timeout": f"{PATIENCE:.0f}",
     "experiment": EXPERIMENT,
 }
 COLUMNS = {
@@ -72,25 +72,25 @@ def test_sweeps_of_six_people_survive_a_killed_database_and_a_killed_server(team
     folders = [tmp_path / f"client-{number}" for number in range(CLIENTS)]
     bob = login(*team.add_user("bob"))
     ada = {name: os.environ[name] for name in bob}
+    held = Held(tmp_path / "hook", runs=1)
     logins = [(ada, bob)[number % 2] for number in range(CLIENTS)]
     with ExitStack() as clients:
         processes = []
         for folder, who in zip(folders, logins, strict=True):
             folder.mkdir()
-            (folder / "unhurried.py").write_text(UNHURRIED)
-            (folder / "hold").touch()
-            env = environment(MLFLOW_TRACKING_URI=team.uri, **who)
-            processes.append(clients.enter_context(process_group(*sweep(), cwd=folder, env=env)))
-        wait_for(lambda: len(runs_of(team)) > CLIENTS)
-        for service in ("database", "tracking server"):
-            kill(team, service)
-        for folder in folders:
-            (folder / "hold").unlink()
-        ended = [(*process.communicate(timeout=240), process.returncode) for process in processes]
-    assert all(code in (0, 3) for _, _, code in ended), ended
-    assert any("does not answer" in errors for _, errors, _ in ended), "nobody has noticed anything"
-    assert not [errors for _, errors, _ in ended if "refused" in errors]
-    for folder, who, (_, _, code) in zip(folders, logins, ended, strict=True):
+            env = {"MLFLOW_TRACKING_URI": team.uri, **who, **held.environment}
+            processes.append(clients.enter_context(begun(*sweep(), cwd=folder, output=folder / "output", **env)))
+        wait_for(lambda: len(runs_of(team)) == 2 * CLIENTS)
+        for number, service in enumerate(("database", "tracking server"), 1):
+            with away(team, service):
+                held.let_begin(1 + number)
+                wait_for_all_to_say(folders, "does not answer", number)
+            wait_for_all_to_say(folders, "answers again", number)
+        held.let_go()
+        codes = [process.wait(PATIENCE) for process in processes]
+    assert set(codes) <= {0, 3}, [(folder / "output").read_text() for folder in folders]
+    assert said(folders, "records for good") == [0] * CLIENTS
+    for folder, who, code in zip(folders, logins, codes, strict=True):
         if code == 3:
             synced = start(sys.executable, "-m", "sweeptrail", "sync", cwd=folder, **who)
             assert synced.returncode == 0, synced.stderr
@@ -102,10 +102,25 @@ def sweep() -> list[str]:
     return [sys.executable, "-m", "sweeptrail", "sweep", *options]
 
 
-def kill(team: TeamServer, service: str) -> None:
-    """Kill a process of the server's, and wait until another has its place and answers."""
-    before = team.state()["services"][service]
-    os.kill(before["pid"], signal.SIGKILL)
+def said(folders: list[Path], words: str) -> list[int]:
+    """Return how often each sweep has said something."""
+    return [(folder / "output").read_text().count(words) for folder in folders]
+
+
+def wait_for_all_to_say(folders: list[Path], words: str, times: int) -> None:
+    wait_for(lambda: said(folders, words) == [times] * CLIENTS)
+
+
+@contextmanager
+def away(team: TeamServer, service: str) -> Iterator[None]:
+    """Kill a process of the server's, for which there is no other before the end of the block."""
+    supervisor, before = psutil.Process(team.state()["pid"]), team.state()["services"][service]
+    supervisor.suspend()
+    try:
+        os.kill(before["pid"], signal.SIGKILL)
+        yield
+    finally:
+        supervisor.resume()
     wait_for(lambda: team.state()["services"][service]["restarts"] == before["restarts"] + 1)
     wait_for(lambda: answers(team))
 
@@ -115,7 +130,7 @@ def answers(team: TeamServer) -> bool:
     request = urllib.request.Request(f"{team.uri}/api/2.0/mlflow/experiments/get?experiment_id=0")
     request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(team.admin).encode()).decode()}")
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
             return bool(reply.status == 200)
     except (urllib.error.URLError, OSError):
         return False

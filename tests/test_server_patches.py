@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.commands import environment
+from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.slow
 
 EACH_MISSING = """
 from importlib import import_module
@@ -52,7 +57,7 @@ def without_assertions(code: str, folder: Path) -> "subprocess.CompletedProcess[
     store = {"MLFLOW_BACKEND_STORE_URI": "sqlite:///never-made.db", "MLFLOW_ARTIFACTS_DESTINATION": folder.as_uri()}
     command = [sys.executable, "-O", "-W", "ignore", "-c", code]
     return subprocess.run(
-        command, cwd=folder, env=environment(**store), capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment(**store), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

@@ -23,8 +23,9 @@ from sqlalchemy.pool import NullPool
 from tests.commands import start
 from tests.hostile_requests import API, FILES, FOR_THE_PATCHES, HOSTILE, JSON, NEW, Hostile
 from tests.team_server import TeamServer, team_server
+from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.xdist_group("server_safety")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server_safety")]
 
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 CANARY = b"only the server's owner may read this"
@@ -48,7 +49,7 @@ class Scene:
         return text
 
     def ask(self, who: str, method: str, path: str, **more: Any) -> requests.Response:
-        return requests.request(method, self.server.uri + path, auth=self.logins[who], timeout=60, **more)
+        return requests.request(method, self.server.uri + path, auth=self.logins[who], timeout=PATIENCE, **more)
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that a request could have changed: every row of the database, every file."""
@@ -112,7 +113,7 @@ def _name(request: Hostile) -> str:
 
 def _status(scene: Scene, request: Hostile) -> int:
     who, method, path, body, headers = request
-    connection = http.client.HTTPConnection("127.0.0.1", scene.server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", scene.server.port, timeout=PATIENCE)
     connection.putrequest(method, scene.filled(path), skip_host="Host" in headers, skip_accept_encoding=True)
     if who:
         connection.putheader("Authorization", _basic(*scene.logins[who]))
@@ -252,7 +253,8 @@ def test_a_sweep_with_a_login_works_and_leaves_no_secret_anywhere(scene: Scene, 
     where = {**login, "MLFLOW_TRACKING_URI": server.uri}
     program = (sys.executable, "-m", "sweeptrail")
     small = "--train-samples 200 --validation-samples 100 --epochs 1 --lr 0.01 --batch-size 100 --shuffle true"
-    done = start(*program, "sweep", *small.split(), "--report", "false", cwd=tmp_path, **where)
+    small += f" --report false --delivery-timeout {PATIENCE:.0f}"
+    done = start(*program, "sweep", *small.split(), cwd=tmp_path, **where)
     assert done.returncode == 0, done.stderr
     [folder] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
     found = scene.ask("admin", "POST", f"{API}/runs/search", json={"experiment_ids": ["0"]}).json()["runs"]

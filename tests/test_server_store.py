@@ -20,13 +20,15 @@ from mlflow import MlflowClient
 
 from tests.commands import PROGRAMS, environment, start
 from tests.server import free_port, kill_group, process_group
-from tests.small_sweep import files_below, wait_for
-from tests.team_server import TeamServer, run_that_waits, server_folder
+from tests.small_sweep import files_below
+from tests.steered import Held
+from tests.team_server import TeamServer, server_folder
+from tests.waiting import PATIENCE, wait_for
 
-pytestmark = pytest.mark.xdist_group("server-store")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server-store")]
 
 SWEEP = ["--train-samples", "1000", "--validation-samples", "200", "--shuffle", "true", "--lr", "0.01"]
-SWEEP += ["--workers", "1", "--report", "false", "--register", "none"]
+SWEEP += ["--workers", "1", "--report", "false", "--register", "none", "--delivery-timeout", f"{PATIENCE:.0f}"]
 KEYS = {"AWS_ACCESS_KEY_ID": "TEAMKEY", "AWS_SECRET_ACCESS_KEY": "ateamssecretkey"}
 LARGE = 150 << 20
 """Bytes of a file that no store takes in one piece; boto3 cuts from 8 MiB on."""
@@ -174,16 +176,15 @@ def test_a_large_file_goes_through_the_server_and_to_the_store_in_parts(team: Te
 
 def test_a_store_that_is_away_loses_nothing_and_sync_delivers(team: Team, tmp_path: Path) -> None:
     before = team.store.keys("artifacts")
-    hook = tmp_path / "hook"
-    hook.mkdir()
-    env = environment(**team.login, **run_that_waits(2, hook))
+    held = Held(tmp_path / "hook", runs=1)
+    env = environment(**team.login, **held.environment)
     words = ["-m", "sweeptrail", "sweep", *SWEEP, "--delivery-timeout", "2"]
     with process_group(sys.executable, *words, cwd=tmp_path, env=env) as process:
         wait_for(lambda: team.store.keys("artifacts") > before)
         team.store.kill()
-        (tmp_path / "go").touch()
+        held.let_go()
         try:
-            output, errors = process.communicate(timeout=240)
+            output, errors = process.communicate(timeout=PATIENCE)
         finally:
             team.store.start()
     assert process.returncode == 3, output + errors
@@ -232,5 +233,5 @@ def test_the_store_s_keys_are_in_no_file_of_the_server_and_in_no_process_list(te
 
 
 def test_clients_are_given_no_address_of_the_store(team: Team) -> None:
-    told = requests.get(f"{team.server.uri}/api/3.0/mlflow/server-info", auth=team.account, timeout=30).json()
+    told = requests.get(f"{team.server.uri}/api/3.0/mlflow/server-info", auth=team.account, timeout=PATIENCE).json()
     assert not any(value for name, value in told.items() if "multipart" in name), told

@@ -5,12 +5,16 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from sweeptrail.server.backup import archive
 from sweeptrail.server.database import postgres
 from sweeptrail.server.database.cluster import Database, database
 from sweeptrail.server.folder import Configuration, Secrets, ServerFolder, write_json
 from tests.commands import environment
 from tests.team_server import TeamServer, client, server_folder
+
+pytestmark = pytest.mark.slow
 
 OLDER = """
 import sys

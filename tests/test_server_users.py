@@ -6,8 +6,9 @@ import pytest
 import requests
 
 from tests.team_server import TeamServer, team_server
+from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.xdist_group("server_users")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server_users")]
 
 API = "/api/2.0/mlflow"
 
@@ -19,7 +20,7 @@ def server() -> Iterator[TeamServer]:
 
 
 def ask(server: TeamServer, login: tuple[str, str], method: str, path: str, **content: object) -> requests.Response:
-    return requests.request(method, f"{server.uri}{API}/{path}", auth=login, json=content or None, timeout=60)
+    return requests.request(method, f"{server.uri}{API}/{path}", auth=login, json=content or None, timeout=PATIENCE)
 
 
 def may_read(server: TeamServer, login: tuple[str, str]) -> int:

@@ -5,7 +5,7 @@ import pytest
 from sweeptrail.errors import SettingsError
 from sweeptrail.sweeps.settings import Settings, parameters_of
 from sweeptrail.sweeps.settings import parse as parse_for
-from sweeptrail.training.task import DEFAULT_TASK, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 
 TASK = find_task(DEFAULT_TASK)
 

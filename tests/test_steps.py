@@ -49,6 +49,7 @@ def plain_optimizer(name: str, network: nn.Module, lr: float, weight_decay: floa
     return kind(network.parameters(), lr, weight_decay=weight_decay, foreach=False, fused=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "weight_decay"), [*((name, 0.0) for name in OPTIMIZERS), ("adamw", 0.1)])
 def test_training_gives_the_numbers_of_a_plain_loop(name: str, weight_decay: float) -> None:
     # In double precision: Adam divides by the size of a gradient, which makes rounding large where it is tiny.
@@ -146,6 +147,7 @@ def test_complex_parameters_can_be_optimized() -> None:
     assert parameter.abs().max() < 1
 
 
+@pytest.mark.slow
 def test_training_does_not_load_the_compiler() -> None:
     script = """
 import sys, torch
@@ -161,6 +163,7 @@ sys.exit("torch._dynamo" in sys.modules)
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.slow
 def test_freed_memory_is_kept_where_the_c_library_is_glibc() -> None:
     script = """
 import platform, resource, sys

@@ -18,6 +18,7 @@ ROOMS = (
     ("doctor",),
     ("sweeps",),
     ("fashion_mnist",),
+    ("tasks",),
     ("training",),
     ("engines",),
     ("results",),
@@ -26,23 +27,33 @@ ROOMS = (
     ("search",),
     ("tracking",),
     ("system",),
+    ("sink",),
     ("records", "version"),
     ("errors",),
 )
 """A room imports from itself and from the rooms below it."""
 
-MLFLOW = {"tracking", "server", "training.export"}
+MLFLOW = {"tracking", "server", "training.export", "outbox.plugin"}
 """The rooms and modules that know MLflow."""
 
 ONLY_IN = {
     "click": {"cli"},
-    "rich": {"training.sinks.console"},
+    "rich": {"training.sinks.console", "training.sinks.views"},
     "ray": {"engines.ray.engine"},
     "matplotlib": {"results.report.plots", "fashion_mnist.evaluation.figures"},
     "jinja2": {"results.report.document"},
 }
 
-WITHOUT_TORCH = ["records", "tracking.uri", "sweeps.plan", "cli", "engines.processes.engine", "engines.ray.engine"]
+WITHOUT_TORCH = [
+    "records",
+    "tracking.uri",
+    "sweeps.plan",
+    "tasks.work",
+    "training.manager",
+    "cli",
+    "engines.processes.engine",
+    "engines.ray.engine",
+]
 
 
 def modules() -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Event files are read back by TensorBoard's own readers, the HParams page by its plugin's own code."""
 
-import dataclasses
 import math
 import os
 import threading
@@ -21,7 +20,8 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from sweeptrail.records import Epoch, RunResult, RunStart
-from sweeptrail.training.sinks.tensorboard import TensorBoard, _histogram
+from sweeptrail.training.sinks.network_events import _histogram
+from sweeptrail.training.sinks.tensorboard import TensorBoard
 
 EVERYTHING = dict.fromkeys(("scalars", "histograms", "images", "tensors"), 0)
 LOADER = [(torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0]))]
@@ -67,11 +67,16 @@ def learn(network):
     network(LOADER[0][0]).square().mean().backward()
 
 
-def write(parent, began, epochs=(), *, network=None, status="FINISHED", **metrics):
+def begin(sink, began, network, loader, known_epochs=0):
+    sink.begin(began)
+    sink.watch(network, loader, known_epochs=known_epochs)
+
+
+def write(parent, began, epochs=(), *, network=None, status="FINISHED", known_epochs=0, **metrics):
     """Write a whole run; return the names of its event files."""
     network = network or Small()
     sink = TensorBoard(str(parent))
-    sink.begin(began, network, LOADER)
+    begin(sink, began, network, LOADER, known_epochs)
     for one in epochs:
         learn(network)
         sink.epoch(one)
@@ -153,7 +158,7 @@ def test_further_metrics_are_scalars_with_readable_names(tmp_path):
 
 def test_at_most_a_hundred_images_are_shown(tmp_path):
     sink = TensorBoard(str(tmp_path))
-    sink.begin(start(), Small(), [(torch.rand(300, 1, 8, 8), torch.zeros(300))])
+    begin(sink, start(), Small(), [(torch.rand(300, 1, 8, 8), torch.zeros(300))])
     sink.end(result([]))
     image = read(tmp_path / "1_lr=0.01").Images("images")[0]
     assert (image.width, image.height) == (8 * 8, math.ceil(100 / 8) * 8)
@@ -161,7 +166,7 @@ def test_at_most_a_hundred_images_are_shown(tmp_path):
 
 def test_an_epoch_is_on_disk_as_soon_as_it_is_written(tmp_path):
     sink, network = TensorBoard(str(tmp_path)), Small()
-    sink.begin(start(), network, LOADER)
+    begin(sink, start(), network, LOADER)
     for number in (1, 2):
         learn(network)
         sink.epoch(epoch(number))
@@ -173,7 +178,7 @@ def test_the_writer_is_there_while_a_run_is_open(tmp_path):
     sink = TensorBoard(str(tmp_path))
     assert sink.writer is None
     for name in ("1", "2"):
-        sink.begin(start(name), Small(), LOADER)
+        begin(sink, start(name), Small(), LOADER)
         assert isinstance(sink.writer, SummaryWriter)
         assert sink.writer.log_dir == os.path.join(tmp_path, name)
         sink.end(result([]))
@@ -199,8 +204,8 @@ def test_a_run_that_goes_on_shows_each_step_once_and_its_last_ending(tmp_path, t
     # Readers take the files in the order of the seconds in their names, and both are of the same second here.
     renamed = first.rename(first.with_name("events.out.tfevents.0000000001.host.1.0"))
     renamed.write_bytes(renamed.read_bytes()[: renamed.stat().st_size - torn])
-    going_on = dataclasses.replace(start(), resumed_after=2)
-    assert len(write(tmp_path, going_on, [epoch(1), epoch(2), epoch(3), epoch(4)], test_accuracy=0.9)) == 2
+    epochs = [epoch(1), epoch(2), epoch(3), epoch(4)]
+    assert len(write(tmp_path, start(), epochs, known_epochs=2, test_accuracy=0.9)) == 2
     events = read(tmp_path / "1_lr=0.01")
     modern = plugin_event_accumulator.EventAccumulator(str(tmp_path / "1_lr=0.01"), tensor_size_guidance={}).Reload()
     for tag in ("Loss", "out.weight.grad"):
@@ -257,7 +262,7 @@ def test_a_hyperparameter_that_is_not_a_number_leaves_the_page_whole(tmp_path):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e30])
 def test_a_gradient_that_cannot_be_counted_costs_its_own_histogram(tmp_path, bad):
     sink, network = TensorBoard(str(tmp_path)), Small()
-    sink.begin(start(), network, LOADER)
+    begin(sink, start(), network, LOADER)
     learn(network)
     network.out.bias.grad = torch.full_like(network.out.bias, bad)
     network.fc1.weight.grad = None
@@ -270,7 +275,7 @@ def test_a_gradient_that_cannot_be_counted_costs_its_own_histogram(tmp_path, bad
 
 def test_a_network_without_gradients_has_the_histograms_of_its_weights(tmp_path):
     sink = TensorBoard(str(tmp_path))
-    sink.begin(start(), Small(), LOADER)
+    begin(sink, start(), Small(), LOADER)
     sink.epoch(epoch(1))
     sink.end(result([epoch(1)]))
     assert len(read(tmp_path / "1_lr=0.01").Tags()["histograms"]) == 10
@@ -298,7 +303,7 @@ def test_a_histogram_is_shown_as_that_of_add_histogram_in_fewer_bytes(tmp_path, 
 def test_a_network_that_cannot_be_traced_costs_one_warning(tmp_path):
     sink = TensorBoard(str(tmp_path))
     with pytest.warns(UserWarning, match="^1_lr=0.01: TensorBoard shows no graph: RuntimeError: ") as caught:
-        sink.begin(start(), Untraceable(), LOADER)
+        begin(sink, start(), Untraceable(), LOADER)
     sink.epoch(epoch(1))
     sink.end(result([epoch(1)]))
     assert len(caught) == 1
@@ -307,13 +312,38 @@ def test_a_network_that_cannot_be_traced_costs_one_warning(tmp_path):
     assert [event.step for event in events.Scalars("Loss")] == [1]
 
 
-def test_images_that_cannot_be_drawn_cost_one_warning(tmp_path):
+def test_inputs_that_are_no_images_are_left_out_in_silence(tmp_path):
     network, sink = nn.Linear(5, 2), TensorBoard(str(tmp_path))
-    with pytest.warns(UserWarning, match="TensorBoard shows no images: ") as caught:
-        sink.begin(start(), network, [(torch.rand(4, 5), torch.zeros(4))])
+    begin(sink, start(), network, [(torch.rand(4, 5), torch.zeros(4))])
     sink.end(result([]))
-    assert len(caught) == 1
+    tags = read(tmp_path / "1_lr=0.01").Tags()
+    assert not tags["images"]
+    assert tags["graph"]
+
+
+@pytest.mark.parametrize("loader", [None, [{"input": torch.rand(4, 5)}], iter([(torch.rand(4, 1, 8, 8),)])])
+def test_a_loader_without_inputs_to_look_at_is_left_alone(tmp_path, loader):
+    sink = TensorBoard(str(tmp_path))
+    begin(sink, start(), Small(), loader)
+    sink.end(result([]))
+    assert not read(tmp_path / "1_lr=0.01").Tags()["graph"]
     assert page(tmp_path)[2]["1_lr=0.01"]
+
+
+def test_what_was_logged_by_steps_before_the_last_epoch_is_kept_when_a_run_goes_on(tmp_path):
+    sink = TensorBoard(str(tmp_path))
+    begin(sink, start(), Small(), LOADER)
+    for step in range(100, 104):
+        sink.measure({"lr": 0.1}, step, 60.0)
+    sink.epoch(epoch(1))
+    sink.measure({"lr": 0.2}, 104, 61.0)
+    sink.end(result([], "KILLED"))
+    sink = TensorBoard(str(tmp_path))
+    begin(sink, start(), Small(), LOADER, known_epochs=1)
+    sink.epoch(epoch(1))
+    sink.measure({"lr": 0.2}, 104, 62.0)
+    sink.end(result([epoch(1)]))
+    assert [event.step for event in read(tmp_path / "1_lr=0.01").Scalars("Lr")] == [100, 101, 102, 103, 104]
 
 
 def test_the_network_and_the_random_state_stay_as_they_were(tmp_path):
@@ -322,7 +352,7 @@ def test_the_network_and_the_random_state_stay_as_they_were(tmp_path):
     modes = [module.training for module in network.modules()]
     before = torch.get_rng_state()
     sink = TensorBoard(str(tmp_path))
-    sink.begin(start(), network, LOADER)
+    begin(sink, start(), network, LOADER)
     sink.end(result([]))
     assert [module.training for module in network.modules()] == modes
     assert torch.equal(torch.get_rng_state(), before)
@@ -332,20 +362,23 @@ class Unprintable:
     def __str__(self):
         raise ValueError("no text")
 
+    def __float__(self):
+        raise ValueError("no number")
+
 
 def test_a_begin_that_fails_leaves_no_writer_behind(tmp_path):
     sink = TensorBoard(str(tmp_path))
     with pytest.raises(ValueError, match="no text"):
-        sink.begin(start(params={"axis": Unprintable()}), Small(), LOADER)
+        begin(sink, start(params={"axis": Unprintable()}), Small(), LOADER)
     assert sink.writer is None
     assert "_AsyncWriterThread" not in {type(thread).__name__ for thread in threading.enumerate()}
 
 
 def test_an_epoch_that_fails_leaves_no_writer_behind(tmp_path):
     sink = TensorBoard(str(tmp_path))
-    sink.begin(start(), Small(), LOADER)
-    with pytest.raises(ValueError, match="could not convert"):
-        sink.epoch(epoch(1, validation_loss="high"))
+    begin(sink, start(), Small(), LOADER)
+    with pytest.raises(ValueError, match="no number"):
+        sink.epoch(epoch(1, validation_loss=Unprintable()))
     assert sink.writer is None
     assert "_AsyncWriterThread" not in {type(thread).__name__ for thread in threading.enumerate()}
 
@@ -353,4 +386,4 @@ def test_an_epoch_that_fails_leaves_no_writer_behind(tmp_path):
 def test_an_unusable_folder_is_an_error_at_the_beginning(tmp_path):
     (tmp_path / "runs").write_text("not a folder")
     with pytest.raises(OSError, match="runs"):
-        TensorBoard(str(tmp_path / "runs")).begin(start(), Small(), LOADER)
+        begin(TensorBoard(str(tmp_path / "runs")), start(), Small(), LOADER)

@@ -20,8 +20,8 @@ from sweeptrail.errors import SettingsError
 from sweeptrail.results.tensorboard import program
 from tests.commands import environment, start, sweep
 from tests.event_files import EVENTS, files_below, open_run, write_events
-from tests.server import Server, mlflow_server, process_group
-from tests.small_sweep import wait_for
+from tests.server import Server, process_group
+from tests.waiting import PATIENCE, wait_for
 
 
 @pytest.mark.parametrize("which", ["latest", "2026-01-31_12-00-00", "runs/2026-01-31_12-00-00", "parent", "c0ffee"])
@@ -127,7 +127,7 @@ def next_line(process: "subprocess.Popen[str]") -> str:
 
 def scalars(address: str) -> dict[str, list[str]]:
     """Return the scalars of each run that TensorBoard shows."""
-    with urllib.request.urlopen(f"{address}data/plugin/scalars/tags", timeout=10) as reply:
+    with urllib.request.urlopen(f"{address}data/plugin/scalars/tags", timeout=PATIENCE) as reply:
         tags: dict[str, dict[str, Any]] = json.load(reply)
     return {run: sorted(found) for run, found in tags.items()}
 
@@ -135,16 +135,10 @@ def scalars(address: str) -> dict[str, list[str]]:
 def shows(address: str, run: str, steps: list[int]) -> bool:
     query = f"{address}data/plugin/scalars/scalars?tag=Loss&run={run}"
     try:
-        with urllib.request.urlopen(query, timeout=10) as reply:
+        with urllib.request.urlopen(query, timeout=PATIENCE) as reply:
             return [step for _, step, _ in json.load(reply)] == steps
     except urllib.error.HTTPError:  # it does not know the run yet
         return False
-
-
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 def test_a_sweep_on_a_server_of_which_only_the_uri_is_known_is_shown_and_fetched_once(
@@ -157,14 +151,14 @@ def test_a_sweep_on_a_server_of_which_only_the_uri_is_known_is_shown_and_fetched
         "--tracking-uri", tracking.uri, cwd=made, lr="0.01", batch_size="50,100", shuffle="true", epochs="1"
     )
     assert finished.returncode == 0, finished.stderr
-    [parent] = MlflowClient(tracking.uri).search_runs(["0"], "tags.sweeptrail.folder != ''")
+    [parent] = MlflowClient(tracking.uri).search_runs(["0"], f"tags.sweeptrail.folder LIKE '{made}/%'")
     arguments = (parent.info.run_id, "--tracking-uri", tracking.uri)
     names = {"1_lr=0.01,batch_size=50,shuffle=True", "2_lr=0.01,batch_size=100,shuffle=True"}
     with shown(*arguments, cwd=looked) as (process, address):
         wait_for(lambda: scalars(address).keys() == names)
         wait_for(lambda: all("Validation accuracy" in tags for tags in scalars(address).values()))
         os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
         assert "fetched 2 event files of 2 runs" in errors
     with pytest.raises(urllib.error.URLError):
@@ -172,7 +166,7 @@ def test_a_sweep_on_a_server_of_which_only_the_uri_is_known_is_shown_and_fetched
     before = files_below(looked / "cache")
     with shown(*arguments, cwd=looked) as (process, _):
         process.terminate()
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
         assert "fetched 0 event files of 2 runs" in errors
     assert files_below(looked / "cache") == before
@@ -199,7 +193,7 @@ def test_open_runs_are_brought_up_to_date_also_when_the_server_was_away_meanwhil
         client.log_artifact(run, str(write_events(events, 4)), "tensorboard")
         wait_for(lambda: shows(address, "run", [1, 2, 3, 4]))
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_run_without_event_files_on_the_server_is_one_line(tracking: Server, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from sweeptrail.errors import TrackingError
 from sweeptrail.tracking.uri import Tracking, usable_uri, without_credentials
+from tests.commands import new_store
 
 
 def test_with_nothing_configured_it_is_a_file_in_the_current_folder(
@@ -31,7 +32,7 @@ def test_the_run_of_mlflow_run_is_adopted_and_its_variable_removed(tmp_path: Pat
 
 def test_the_active_run_of_this_process_is_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:

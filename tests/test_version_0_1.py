@@ -5,10 +5,15 @@ import sys
 from pathlib import Path
 
 import pandas
+import pytest
 
 from tests.commands import client, family, start
+from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.slow
 
 DATA = Path(__file__).parent / "data"
+PATIENTLY = ["--delivery-timeout", f"{PATIENCE:.0f}"]
 DURATIONS = ["epoch duration", "run duration"]
 
 
@@ -19,7 +24,7 @@ def table(path: Path) -> pandas.DataFrame:
 def test_a_sweep_of_version_0_1_goes_on_and_ends_with_the_numbers_of_an_undisturbed_one(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "begun"
     shutil.copytree(DATA / "version_0_1", folder)
-    resumed = start(sys.executable, "-m", "sweeptrail", "resume", cwd=tmp_path)
+    resumed = start(sys.executable, "-m", "sweeptrail", "resume", *PATIENTLY, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     undisturbed, found = table(DATA / "version_0_1_results.csv"), table(folder / "results.csv")
     finished_before = found["run"] == 1

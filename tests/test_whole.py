@@ -12,6 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.commands import ROOT, client, family, mlflow_run, sweep
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("whole")]
+
 DURATIONS = ["epoch duration", "run duration"]
 
 
@@ -113,27 +115,29 @@ def test_the_network_learns(done: Path) -> None:
     assert (last["validation_accuracy"] > 0.3).all()
 
 
-def test_the_same_seed_gives_the_same_numbers_however_the_sweep_is_started(done: Path, tmp_path: Path) -> None:
-    finished = sweep(cwd=tmp_path)
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The same sweep without `mlflow run`, and its output."""
+    folder = tmp_path_factory.mktemp("again")
+    finished = sweep(cwd=folder)
     assert finished.returncode == 0, finished.stderr
-    again = table(tmp_path).drop(columns=DURATIONS)
-    pandas.testing.assert_frame_equal(table(done).drop(columns=DURATIONS), again, check_exact=True)
+    return folder, finished.stdout
 
 
-def test_another_seed_gives_other_numbers(done: Path, tmp_path: Path) -> None:
-    assert sweep(cwd=tmp_path, seed="1", lr="0.01", batch_size="50", shuffle="true").returncode == 0
-    assert table(tmp_path)["loss"].tolist() != table(done)["loss"].tolist()[:3]
+def test_the_same_seed_gives_the_same_numbers_however_the_sweep_is_started(done: Path, again: tuple[Path, str]) -> None:
+    first, second = (table(folder).drop(columns=DURATIONS) for folder in (done, again[0]))
+    pandas.testing.assert_frame_equal(first, second, check_exact=True)
 
 
-def test_the_output_has_a_line_for_each_epoch_a_table_and_where_everything_is(tmp_path: Path) -> None:
-    finished = sweep(cwd=tmp_path, lr="0.01", batch_size="50")
-    lines = finished.stdout.splitlines()
-    assert sum(" epoch " in line for line in lines) == 6
-    assert "Best first, by validation accuracy" in finished.stdout
+def test_the_output_has_a_line_for_each_epoch_a_table_and_where_everything_is(again: tuple[Path, str]) -> None:
+    folder, output = again
+    lines = output.splitlines()
+    assert sum(" epoch " in line for line in lines) == 24
+    assert "Best first, by validation accuracy" in output
     [results] = [line for line in lines if line.startswith("results:")]
     assert Path(results.split()[1]).is_file()
-    assert any(f"--logdir {tmp_path}/runs" in line for line in lines)
-    assert any(f"--backend-store-uri sqlite:///{tmp_path}/mlflow.db" in line for line in lines)
+    assert any(f"--logdir {folder}/runs" in line for line in lines)
+    assert any(f"--backend-store-uri sqlite:///{folder}/mlflow.db" in line for line in lines)
 
 
 def test_a_project_fetched_from_git_runs_and_leaves_its_files_with_the_person(tmp_path: Path) -> None:

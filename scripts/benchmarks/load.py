@@ -25,7 +25,7 @@ from scripts.benchmarks.team import Person
 from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.sweeps import run as sweep
-from sweeptrail.training.work import Training
+from sweeptrail.tasks.work import Training
 
 EXPERIMENT = "load"
 EPOCHS = 3

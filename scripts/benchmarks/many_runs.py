@@ -22,7 +22,7 @@ from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.results import table
 from sweeptrail.sweeps import run
-from sweeptrail.training.work import Training
+from sweeptrail.tasks.work import Training
 
 INTERVAL = 0.02
 """Seconds between two looks at the memory of this process."""

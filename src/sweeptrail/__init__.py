@@ -8,11 +8,17 @@ from sweeptrail.version import __version__ as __version__
 if TYPE_CHECKING:
     from sweeptrail.fashion_mnist.networks import Network
     from sweeptrail.search.space import RunBuilder
+    from sweeptrail.sweeps.call import sweep
     from sweeptrail.training.manager import RunManager
 
-__all__ = ["Network", "RunBuilder", "RunManager"]
+__all__ = ["Network", "RunBuilder", "RunManager", "sweep"]
 
-_HOMES = {"Network": "fashion_mnist.networks", "RunBuilder": "search.space", "RunManager": "training.manager"}
+_HOMES = {
+    "Network": "fashion_mnist.networks",
+    "RunBuilder": "search.space",
+    "RunManager": "training.manager",
+    "sweep": "sweeps.call",
+}
 
 
 def __getattr__(name: str) -> Any:

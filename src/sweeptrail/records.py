@@ -92,10 +92,10 @@ class Epoch:
     run: int
     epoch: int
     """From 1."""
-    loss: float
-    """Mean over the samples of the epoch, not over its batches."""
-    accuracy: float
-    """Correct predictions divided by samples, between 0 and 1."""
+    loss: float | None
+    """Mean over the samples of the epoch, not over its batches; None where nobody counts it."""
+    accuracy: float | None
+    """Correct predictions divided by samples, between 0 and 1; None where nobody counts them."""
     epoch_duration: float
     """Seconds."""
     run_duration: float
@@ -108,9 +108,9 @@ class Epoch:
     @property
     def metrics(self) -> dict[str, float]:
         """The metrics of the epoch under the names that the tracking server gets."""
+        counted = {"loss": self.loss, "accuracy": self.accuracy}
         return {
-            "loss": self.loss,
-            "accuracy": self.accuracy,
+            **{name: value for name, value in counted.items() if value is not None},
             "epoch_duration": self.epoch_duration,
             "run_duration": self.run_duration,
             **self.extra,
@@ -134,6 +134,15 @@ class RunResult:
     """What went wrong beside the run: a sink that had to be dropped."""
     time: float = 0.0
     """Seconds since 1970, when it ended."""
+    duration: float | None = field(default=None, compare=False)
+    """Seconds it took in its last sitting; None where nobody has counted them."""
+    latest: Mapping[str, float] = field(default_factory=dict)
+    """What was logged by steps, each metric as it was at its highest step."""
+
+    @property
+    def finals(self) -> dict[str, float]:
+        """What the run has reached: a metric's final value, else its last epoch's, else that of its highest step."""
+        return {**self.latest, **(self.epochs[-1].metrics if self.epochs else {}), **self.metrics}
 
     @property
     def reason(self) -> str:

@@ -10,7 +10,7 @@ import click
 from sweeptrail.cli.group import main, say
 from sweeptrail.errors import Cancelled, UsageError
 from sweeptrail.sweeps.settings import parameters_of
-from sweeptrail.training.task import DEFAULT_TASK, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 
 TRACKING_URI = click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="[default: sqlite:///mlflow.db]"
@@ -40,25 +40,37 @@ def _sweep_options(command: Any) -> Any:
     return _setting_options(command)
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def _task_options(command: Any) -> Any:
+    """Add what names the task and its hyperparameters, as `mlflow run` passes them; by hand they are plain words."""
+    task = click.option("--task", default="", help="MODULE:FUNCTION of your own  [default: fashion-mnist]")
+    space = click.option("--space", default="", help='its hyperparameters: "lr=0.1,0.01 hidden=64"')
+    return task(space(_sweep_options(command)))
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="[TASK] [NAME=VALUES]...", nargs=-1)
 @click.option("--resume", default="none", help="latest, a folder, or a parent run's id: go on with that sweep")
-@_sweep_options
+@_task_options
 @click.pass_context
-def sweep(context: click.Context, /, **options: Any) -> None:
-    """Train a network for every combination of hyperparameters.
+def sweep(context: click.Context, /, words: tuple[str, ...], **options: Any) -> None:
+    """Train for every combination of hyperparameters.
+
+    TASK is MODULE:FUNCTION: a function of your own, whose keyword-only parameters are the
+    hyperparameters. Without one, the built-in fashion-mnist is trained.
 
     \b
     Example:
+      sweeptrail sweep digits:train lr=0.1,0.01 hidden=64,128 --goal max:validation_accuracy
       sweeptrail sweep --lr 0.01,0.001 --batch-size 100 --epochs 2 --optimizer adam,sgd
     """
-    _sweep(context, **options)
+    _sweep(context, words, **options)
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.argument("resume", metavar="[SWEEP]", default="latest")
-@_sweep_options
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="[SWEEP] [NAME=VALUES]...", nargs=-1)
+@_task_options
 @click.pass_context
-def resume(context: click.Context, /, **options: Any) -> None:
+def resume(context: click.Context, /, words: tuple[str, ...], **options: Any) -> None:
     """Go on with a sweep exactly where it stopped.
 
     SWEEP is `latest`, the folder of a sweep, or the id of its parent run, which may be known to the
@@ -68,13 +80,19 @@ def resume(context: click.Context, /, **options: Any) -> None:
     Example:
       sweeptrail resume
       sweeptrail resume runs/2026-01-31_12-00-00 --lr 0.01,0.001,0.0001
+      sweeptrail resume latest lr=0.1,0.01,0.001
     """
-    _sweep(context, **options)
+    is_named = words and "=" not in words[0] and not words[0].startswith("-")
+    which, rest = (words[0], words[1:]) if is_named else ("latest", words)
+    _sweep(context, rest, resume=which, **options)
 
 
 def _sweep(
     context: click.Context,
+    words: tuple[str, ...],
     *,
+    task: str,
+    space: str,
     tracking_uri: str | None,
     experiment: str | None,
     runs_dir: str,
@@ -83,9 +101,12 @@ def _sweep(
     **texts: str | None,
 ) -> None:
     from sweeptrail.engines.processes.forkserver import ForkServer
+    from sweeptrail.sweeps.asked import read_words
 
+    given = {name: text for name, text in texts.items() if text is not None}
+    asked = read_words(words, task=task, space=space, options=given)
     server = ForkServer(find_task(DEFAULT_TASK).preload)
-    if texts["engine"] in (None, "processes"):
+    if given.get("engine", "processes") == "processes" and asked.task in ("", DEFAULT_TASK):
         server.start()  # importing torch takes longer than all that there is to do before it is needed
 
     from sweeptrail.cli.outcome import program, where_to_look
@@ -93,21 +114,22 @@ def _sweep(
     from sweeptrail.sweeps.plan import make_plan
     from sweeptrail.sweeps.run import engine_of, run_sweep
     from sweeptrail.system.signals import stoppable
+    from sweeptrail.tasks.find import Finder
     from sweeptrail.tracking.uri import Tracking
-    from sweeptrail.training.sinks.console import Console, show, summary
+    from sweeptrail.training.sinks.console import for_sweep, show, summary
 
-    given = {name: text for name, text in texts.items() if text is not None}
     run_id = os.environ.get("MLFLOW_RUN_ID", "")
     try:
-        with stoppable(), closing(server):
+        with stoppable(), closing(server), Finder() as find:
             plan = make_plan(
-                {**given, **_unknown_options(context.args)},
+                asked,
                 lambda: Tracking.from_environment(uri=tracking_uri or "", experiment=experiment or ""),
+                find,
                 resume=resume,
                 runs_dir=runs_dir,
                 tracked=tracking,
             )
-            outcome = run_sweep(plan, partial(engine_of, server=server), Console, say)
+            outcome = run_sweep(plan, partial(engine_of, server=server), for_sweep, say)
     except UsageError as error:
         if run_id:
             refuse(tracking_uri or "", run_id, error)
@@ -115,14 +137,7 @@ def _sweep(
     except Cancelled as stopped:
         say(f"stopped; to go on: {program('sweeptrail')} resume")
         context.exit(stopped.args[0])
-    show(summary(outcome.board))
+    show(summary(outcome.leaderboard))
     for line in where_to_look(plan, outcome):
         click.echo(line)
     context.exit(outcome.exit_code)
-
-
-def _unknown_options(arguments: list[str]) -> dict[str, str]:
-    """Return what no option takes as settings, so that its mistake is named among the others."""
-    options = [argument for argument in arguments if argument.startswith("-")]
-    names = [option.lstrip("-").partition("=")[0].replace("-", "_") for option in options] or arguments
-    return dict.fromkeys(names, "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweeptrail.doctor.findings import Finding
 from sweeptrail.errors import DataError, SweeptrailError
-from sweeptrail.training.task import DEFAULT_TASK, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 
 ROOM = 10**9
 """Bytes that should be free."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -40,8 +39,8 @@ class Export:
         path = Path(job.folder, checkpoint.FILE_NAME)
         try:
             content = path.read_bytes()
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            model = _with_probabilities(name, state["network"])
+            state = checkpoint.load(path)
+            model = _with_probabilities(name, state["state"]["network"])
         except Exception as error:
             raise SweeptrailError(f"{path}: is no checkpoint of {name}: {one_line(error)}") from error
         pixels = self.examples[:, np.newaxis].astype(np.float32) / np.float32(255)

@@ -1,10 +1,7 @@
 """Networks, by name."""
 
 import difflib
-import importlib
 import inspect
-import os
-import sys
 from types import ModuleType
 from typing import ClassVar
 
@@ -12,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sweeptrail.errors import SettingsError, one_line
+from sweeptrail.errors import SettingsError, UsageError, one_line
 from sweeptrail.fashion_mnist.kernels import conv_relu_pool
 from sweeptrail.fashion_mnist.settings import NETWORKS
+from sweeptrail.tasks.code import import_module
 
 
 class Network(nn.Module):
@@ -62,9 +60,13 @@ def _find(name: str) -> type[nn.Module]:
     module_name, colon, class_name = name.partition(":")
     if not (module_name and colon and class_name):
         raise _problem(name, f"{' or '.join(NETWORKS)}, or module:Class of your own", "write network=Network")
-    found = getattr(_import(name, module_name), class_name, None)
+    try:
+        module = import_module(module_name, f"network: expected a module that can be imported, got {name!r}")
+    except UsageError as error:
+        raise SettingsError(str(error)) from error
+    found = getattr(module, class_name, None)
     if found is None:
-        raise _problem(name, f"a class that {module_name} has", _nearest(sys.modules[module_name], class_name))
+        raise _problem(name, f"a class that {module_name} has", _nearest(module, class_name))
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
         raise _problem(name, "a class derived from torch.nn.Module", f"write class {class_name}(torch.nn.Module)")
     parameters = inspect.signature(found).parameters.values()
@@ -72,20 +74,6 @@ def _find(name: str) -> type[nn.Module]:
     if needed:
         raise _problem(name, "a constructor without arguments", f"write a default for {', '.join(needed)}")
     return found
-
-
-def _import(name: str, module_name: str) -> ModuleType:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    importlib.invalidate_caches()  # the file may be younger than the last look into its folder
-    try:
-        return importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-            cure = f"there is no module {error.name}; write it as the file's name without .py, from the file's folder"
-        else:
-            cure = f"importing it failed with {one_line(error)}; make `import {module_name}` work"
-        raise _problem(name, "a module that can be imported", cure) from error
 
 
 def _nearest(module: ModuleType, class_name: str) -> str:

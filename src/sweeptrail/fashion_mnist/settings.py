@@ -8,6 +8,9 @@ from sweeptrail.search.text import OrNone, Parameter, boolean, number, one_of
 
 NAME = "fashion-mnist"
 
+DATA = "data"
+"""The name of the data among what the runs have in common."""
+
 TRAIN_IMAGES = 60_000
 """How many training images there are."""
 

@@ -1,21 +1,19 @@
 """The built-in task as sweeps see it; torch and numpy are loaded where they are used, since the help needs neither."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweeptrail.errors import SettingsError
 from sweeptrail.fashion_mnist import settings
-from sweeptrail.fashion_mnist.settings import NETWORKS, RunSettings
+from sweeptrail.fashion_mnist.settings import DATA, NETWORKS, RunSettings
 from sweeptrail.records import Goal, Job, RunResult
+from sweeptrail.tasks.code import Importable
+from sweeptrail.tasks.task import Prepared, Task, Values
 from sweeptrail.tracking import tags
-from sweeptrail.training.task import Prepared, Task, Values
 
 if TYPE_CHECKING:
-    from sweeptrail.fashion_mnist.data import FashionMnist
     from sweeptrail.results.report.section import Section
-    from sweeptrail.training.manager import RunManager
-    from sweeptrail.training.sinks.checkpoint import Checkpoint
 
 
 DATA_NAME = "Fashion-MNIST"
@@ -24,13 +22,15 @@ DATA_NAME = "Fashion-MNIST"
 class FashionMnistTask:
     """Trains a network on Fashion-MNIST; the methods are those of Task."""
 
-    name = settings.NAME
+    name = title = settings.NAME
+    source_digest = ""
     parameters = settings.PARAMETERS
     missing_data = (
         f"{DATA_NAME} is not on this machine",
         "the first sweep downloads them (30 MB); without a network: apt-get install dataset-fashion-mnist, "
         "or --data-dir FOLDER",
     )
+    code = Importable("sweeptrail.fashion_mnist.train", "train")
     preload = ("sweeptrail.fashion_mnist.train",)
     preload_export = ("torch", "sweeptrail.fashion_mnist.networks")
 
@@ -63,7 +63,7 @@ class FashionMnistTask:
 
         found = data.load(values.get("data_dir"), str(home / "data"))
         profile = {"train_samples": len(found.train_labels), "test_samples": len(found.test_labels)}
-        return Prepared(found, DATA_NAME, found.digest, found.folder, profile)
+        return Prepared({DATA: found}, DATA_NAME, found.digest, found.folder, profile)
 
     def data_here(self, folder: str) -> str:
         from sweeptrail.fashion_mnist import data
@@ -83,22 +83,20 @@ class FashionMnistTask:
             return f"{digest}, {job.values['validation_samples']} held out"
         return f"{digest}, {job.values['train_samples'] or 'all'} trained on"
 
-    def train(self, job: Job, shared: "FashionMnist", manager: "RunManager", checkpoint: "Checkpoint") -> RunResult:
-        from sweeptrail.fashion_mnist.train import carry_out
-
-        return carry_out(job, shared, manager, checkpoint)
-
-    def exporter(self, shared: "FashionMnist") -> Callable[[Job], RunResult]:
+    def exporter(self, shared: Mapping[str, Any]) -> Callable[[Job], RunResult]:
         from sweeptrail.fashion_mnist.model import Export
 
-        return Export(shared.test_images[:2])
+        return Export(shared[DATA].test_images[:2])
 
-    def sections(self, shared: "FashionMnist", run_folder: Path) -> "Sequence[Section]":
+    def are_valid(self, combinations: Sequence[Values]) -> list[bool]:
+        return [True] * len(combinations)
+
+    def sections(self, shared: Mapping[str, Any], run_folder: Path) -> "Sequence[Section]":
         from sweeptrail.fashion_mnist.evaluation import predictions
         from sweeptrail.fashion_mnist.evaluation.sections import sections
 
         path = run_folder / predictions.FILE_NAME
-        return sections(shared, predictions.load(path)) if path.exists() else ()
+        return sections(shared[DATA], predictions.load(path)) if path.exists() else ()
 
 
 TASK: Task = FashionMnistTask()

@@ -1,8 +1,8 @@
 """One run of Fashion-MNIST, the training loop written out."""
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -15,13 +15,9 @@ from sweeptrail.fashion_mnist.data import FashionMnist
 from sweeptrail.fashion_mnist.evaluation import predictions
 from sweeptrail.fashion_mnist.evaluation.predictions import Predictions
 from sweeptrail.fashion_mnist.networks import create
-from sweeptrail.fashion_mnist.settings import RunSettings
+from sweeptrail.fashion_mnist.settings import DATA, RunSettings
 from sweeptrail.fashion_mnist.steps import EVALUATION_BATCH, evaluate, keep_freed_memory, make_optimizer, train_step
-from sweeptrail.records import Epoch, Job, RunResult
-from sweeptrail.search.space import make_run
 from sweeptrail.training.manager import RunManager
-from sweeptrail.training.sinks.checkpoint import Checkpoint
-from sweeptrail.training.work import start_of
 
 
 class Learner(NamedTuple):
@@ -32,12 +28,55 @@ class Learner(NamedTuple):
     loader: Loader
 
 
-def carry_out(job: Job, data: FashionMnist, manager: RunManager, checkpoint: Checkpoint) -> RunResult:
-    """Carry out one run, or what is left of it."""
+def train(
+    manager: RunManager,
+    *,
+    lr: float = 0.01,
+    batch_size: int = 100,
+    shuffle: bool = True,
+    optimizer: str = "adam",
+    weight_decay: float = 0.0,
+    network: str = "Network",
+    seed: int = 0,
+    epochs: int = 3,
+    train_samples: int | None = None,
+    validation_samples: int = 5000,
+    threads: int = 1,
+    device: str = "auto",
+) -> None:
+    """Train one network from its first batch, or from its last checkpoint, to its test."""
+    settings = RunSettings(
+        lr, batch_size, shuffle, optimizer, weight_decay, network, seed, epochs, train_samples, validation_samples,
+        threads, device,
+    )  # fmt: skip
     keep_freed_memory()
-    settings = RunSettings(**job.values)
-    splits = splits_of(data, settings.train_samples, settings.validation_samples, device_of(settings))
-    return train(job, learner_of(settings, splits), splits, manager, checkpoint)
+    splits = splits_of(manager.shared[DATA], train_samples, validation_samples, device_of(settings))
+    learner = learner_of(settings, splits)
+    loop = manager.epochs(epochs, learner.network, learner.optimizer, learner.loader)
+    for _ in until_diverged(manager, loop):
+        for images, labels in learner.loader:
+            preds, loss = train_step(learner.network, images, labels, learner.optimizer)
+            manager.track_loss(loss)
+            manager.track_num_correct(preds, labels)
+        manager.log(**validation_metrics(learner.network, splits))
+    test = evaluate(learner.network, Loader(splits.test, EVALUATION_BATCH))
+    if manager.folder:
+        Predictions(test.classes.numpy(), test.confidences.numpy()).save(manager.folder / predictions.FILE_NAME)
+    manager.log(test_loss=test.loss, test_accuracy=test.accuracy)
+
+
+def until_diverged(manager: RunManager, loop: Iterator[int]) -> Iterator[int]:
+    """Yield the epochs; raises DivergedError after one whose loss is no number any more."""
+    for epoch in loop:
+        _stop_if_diverged(manager)
+        yield epoch
+    _stop_if_diverged(manager)
+
+
+def _stop_if_diverged(manager: RunManager) -> None:
+    last = manager.run_data[-1] if manager.run_data else None
+    if last and not math.isfinite(last["loss"]):
+        raise DivergedError(f"the loss is {last['loss']} in epoch {last['epoch']}; write a smaller lr")
 
 
 @lru_cache
@@ -55,33 +94,6 @@ def learner_of(settings: RunSettings, splits: Splits) -> Learner:
     generator = torch.Generator().manual_seed(settings.seed)
     loader = Loader(splits.train, settings.batch_size, shuffle=settings.shuffle, generator=generator)
     return Learner(network, optimizer, loader)
-
-
-def train(job: Job, learner: Learner, splits: Splits, manager: RunManager, checkpoint: Checkpoint) -> RunResult:
-    """Train one network from its first batch, or from its last checkpoint, to its test."""
-    network, optimizer, loader = learner
-    done = checkpoint.restore(network, optimizer, loader) if "checkpoint" in job.sinks else []
-
-    run = make_run(job.params, job.params.values())
-    manager.begin_run(run, network, loader, start=start_of(job, resumed_after=len(done)))
-    manager.resume(done)
-    for _ in range(len(done), job.values["epochs"]):
-        manager.begin_epoch()
-        for images, labels in loader:
-            preds, loss = train_step(network, images, labels, optimizer)
-            manager.track_loss(loss)
-            manager.track_num_correct(preds, labels)
-        stop_if_diverged(manager.end_epoch(**validation_metrics(network, splits)))
-    test = evaluate(network, Loader(splits.test, EVALUATION_BATCH))
-    if job.sinks:
-        Predictions(test.classes.numpy(), test.confidences.numpy()).save(Path(job.folder, predictions.FILE_NAME))
-    return manager.end_run(test_loss=test.loss, test_accuracy=test.accuracy)
-
-
-def stop_if_diverged(epoch: Epoch) -> None:
-    """Raise DivergedError if the loss of an epoch is no number any more."""
-    if not math.isfinite(epoch.loss):
-        raise DivergedError(f"the loss is {epoch.loss} in epoch {epoch.epoch}; write a smaller lr")
 
 
 def validation_metrics(network: nn.Module, splits: Splits) -> dict[str, float]:

@@ -6,6 +6,7 @@ without its newline was torn off by a crash and counts as never written.
 
 import json
 import os
+import threading
 import zlib
 from pathlib import Path
 
@@ -17,7 +18,7 @@ FILE_NAME = "outbox.jsonl"
 
 
 class Journal:
-    """The writing end of a journal; one process at a time."""
+    """The writing end of a journal; one process at a time, in it any thread."""
 
     def __init__(self, path: Path) -> None:
         """Open the journal, or start it; a torn last line is cut off first.
@@ -25,6 +26,7 @@ class Journal:
         Raises JournalError if the file cannot be opened for writing.
         """
         self.path = path
+        self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -35,13 +37,14 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Write one record; it is whole in the file, or absent when JournalError is raised."""
         line = encode(entry)
-        try:
-            if (written := os.write(self._file, line)) < len(line):
-                os.write(self._file, line[written:])  # raises what kept the first write short
-            self._end += len(line)
-        except OSError as error:
-            os.ftruncate(self._file, self._end)
-            raise JournalError(f"{self.path}: cannot be written: {error.strerror}") from error
+        with self._lock:
+            try:
+                if (written := os.write(self._file, line)) < len(line):
+                    os.write(self._file, line[written:])  # raises what kept the first write short
+                self._end += len(line)
+            except OSError as error:
+                os.ftruncate(self._file, self._end)
+                raise JournalError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def write(self, *entries: Entry) -> None:
         """Append records and sync them to disk."""

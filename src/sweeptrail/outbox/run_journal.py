@@ -1,11 +1,11 @@
 """The journal of one run: the sink that keeps what the tracking server must be told of it."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.outbox import journal, output_log
@@ -13,9 +13,11 @@ from sweeptrail.outbox.entries import (
     VERSION,
     Artifact,
     Closed,
+    Dataset,
     Entry,
     EpochMetrics,
     FinalMetrics,
+    Metrics,
     Opened,
     Params,
     Tags,
@@ -25,32 +27,44 @@ from sweeptrail.outbox.entries import (
 from sweeptrail.outbox.history import read_history
 from sweeptrail.outbox.journal import FILE_NAME, Journal, append
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
+from sweeptrail.sink import Sink
 from sweeptrail.system import streams
 from sweeptrail.system.files import write_whole
-from sweeptrail.tracking import tags
+from sweeptrail.tracking import facts, tags
 
 TAG_LENGTH = 500
 """A reason that is longer is cut in its tag; the traceback is an artifact, whole."""
+
+SYNC_INTERVAL = 1.0
+"""Seconds between two syncs to disk of what is told between epochs; a kill loses nothing, a power cut that much."""
 
 STACK = "stack.txt"
 """Where the threads of a run were that took too long."""
 
 
-class RunJournal:
-    """Keeps what the tracking server must be told of a run in the run's own folder."""
+class RunJournal(Sink):
+    """Keeps what the tracking server must be told of a run in the run's own folder.
+
+    Of a run that goes on, what its journal has already is not written again: the server would show it twice.
+    """
+
+    is_vital = True
 
     def __init__(self, folder: str, *, parent: str, tags: Mapping[str, str]) -> None:
         """`folder` holds one folder for each run, by its name; `parent` is the identity of the sweep."""
         self._folder = Path(folder)
         self._parent = parent
         self._tags = tags
+        self.params: Mapping[str, str] = {}
+        """Of the run that is open, those of an earlier sitting among them."""
 
-    def begin(self, start: RunStart, *_: Any) -> None:
+    def begin(self, start: RunStart) -> None:
         self._run_folder = self._folder / start.name
-        history = read_history(self._run_folder, start.index)
-        self._recorded = {epoch.epoch for epoch in history.epochs}
+        self._before = read_history(self._run_folder, start.index)
+        self._synced, self.remarks = 0.0, ()
         self._journal = Journal(self._run_folder / FILE_NAME)
-        params = {**start.params, **start.settings}
+        params = {name: str(value) for name, value in {**start.params, **start.settings}.items()}
+        self.params = {**self._before.params, **params}
         self._journal.write(
             Opened(
                 identity=run_identity(self._parent, start.index),
@@ -60,24 +74,87 @@ class RunJournal:
                 parent=self._parent,
                 version=VERSION,
             ),
-            *([Tags({tags.REASON: ""})] if history.reason else []),
-            Params({name: str(value) for name, value in params.items()}),
+            *([Tags({tags.REASON: ""})] if self._before.reason else []),
+            Params(params),
         )
 
     def epoch(self, epoch: Epoch) -> None:
-        if epoch.epoch not in self._recorded:  # else a run that goes on tells what the journal has already
-            self._recorded.add(epoch.epoch)
-            self._journal.write(
-                EpochMetrics(epoch.metrics, epoch.epoch, milliseconds(epoch.time)),
-                *_event_files(self._run_folder, growing=True),  # TensorBoard's sink was told first
-            )
+        before = {known.epoch: known for known in self._before.epochs}.get(epoch.epoch)
+        if before and not self._differs(f"epoch {epoch.epoch}", _numbers(before), _numbers(epoch)):
+            return
+        self._journal.write(
+            EpochMetrics(epoch.metrics, epoch.epoch, milliseconds(epoch.time)),
+            *_event_files(self._run_folder, growing=True),  # TensorBoard's sink was told first
+        )
+
+    def measure(self, values: Mapping[str, float], step: int, time: float) -> None:
+        """Tell what was measured at a step, at this time in seconds since 1970."""
+        told = {name: value for name, value in values.items() if not self._knows(name, step, value)}
+        if told:
+            self._tell(Metrics(told, step, milliseconds(time)))
+
+    def add_params(self, values: Mapping[str, str]) -> None:
+        """Tell further params, which can never be changed."""
+        self._tell(Params(values))
+
+    def add_tags(self, values: Mapping[str, str]) -> None:
+        """Tell further tags."""
+        self._tell(Tags(values))
+
+    def add_artifact(self, path: Path, to: str) -> None:
+        """Have a file of the run's folder delivered, into the folder `to` of the artifacts."""
+        self._tell(Artifact(path.relative_to(self._run_folder).as_posix(), to))
+
+    def add_dataset(self, dataset: facts.Dataset) -> None:
+        """Tell which data the run uses."""
+        self._tell(Dataset(**vars(dataset)))
+
+    def _tell(self, entry: Entry) -> None:
+        self._journal.append(entry)
+        if (now := time.monotonic()) - self._synced > SYNC_INTERVAL:
+            self._synced = now
+            self._journal.sync()
 
     def end(self, result: RunResult) -> None:
         streams.flush()  # what the run has printed is among its files
         last_step = result.epochs[-1].epoch if result.epochs else 0
-        final = [FinalMetrics(result.metrics, last_step, milliseconds(result.time))] if result.metrics else []
+        final: list[Entry] = []
+        before = {name: value for name, value in self._before.metrics.items() if name in result.metrics}
+        if result.metrics and (not before or self._differs("the end", before, result.metrics)):
+            final = [
+                FinalMetrics(result.metrics, last_step, milliseconds(result.time)),
+                Tags({tags.FINAL: ",".join(result.metrics)}),
+            ]
         self._journal.write(*final, *_ending(self._run_folder, result))
         self._journal.close()
+
+    def _differs(self, when: str, before: Mapping[str, float], now: Mapping[str, float]) -> bool:
+        """Tell whether something was measured otherwise than before; note the first time."""
+        different = [name for name in now if not _same(before.get(name), now[name])]
+        if different and not self.remarks:
+            name = different[0]
+            self.remarks = [
+                f"{name} at {when} is {now[name]}, and was {before.get(name)} before the run went on: "
+                "the task does not give the same numbers again"
+            ]
+        return bool(different)
+
+    def _knows(self, name: str, step: int, value: float) -> bool:
+        """Tell whether the journal has this from an earlier sitting."""
+        before = self._before.steps.get((name, step), ())
+        if any(_same(each, value) for each in before):
+            return True
+        if len(before) == 1:  # else the task logs a step several times
+            self._differs(f"step {step}", {name: before[0]}, {name: value})
+        return False
+
+
+def _numbers(epoch: Epoch) -> dict[str, float]:
+    return {name: value for name, value in epoch.metrics.items() if not name.endswith("_duration")}
+
+
+def _same(before: float | None, now: float) -> bool:
+    return before == now or (before is not None and math.isnan(before) and math.isnan(now))
 
 
 def run_identity(parent: str, index: int) -> str:

@@ -46,6 +46,10 @@ class Description:
     """What ranks the runs, `max:validation_accuracy`; empty where nobody has said it, as in version 0.1."""
     columns: Sequence[str] = ()
     """The hyperparameters that are columns of the results; the same."""
+    task: str = ""
+    """What its runs train, `digits:train`; empty for the built-in task."""
+    is_from_server: bool = False
+    """Whether all this is what a tracking server says, and nobody here has asked for its code to be run."""
 
     def write(self, folder: Path) -> None:
         """Keep it in the sweep's folder; raises SweeptrailError when that cannot be written."""

@@ -9,14 +9,8 @@ from sweeptrail.outbox.journal import FILE_NAME
 from sweeptrail.outbox.parent_journal import ParentJournal
 from sweeptrail.outbox.run_journal import run_identity
 from sweeptrail.records import Goal, RunResult
-from sweeptrail.results.leaderboard import (
-    Leaderboard,
-    RankedRun,
-    csv_text,
-    final_metrics,
-    final_names,
-    make_leaderboard,
-)
+from sweeptrail.results.columns import csv_text, final_names
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, final_metrics, make_leaderboard
 from sweeptrail.results.markdown import note
 from sweeptrail.results.runs_on_disk import RUNS, as_json
 from sweeptrail.system.files import write_whole

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeptrail.records import Epoch, RunResult
+from sweeptrail.results.columns import columns_of
 from sweeptrail.system.files import write_whole
 
 Row = dict[str, Any]
@@ -14,22 +15,30 @@ Row = dict[str, Any]
 
 def row(epoch: Epoch, params: Mapping[str, Any]) -> Row:
     """Return one line of the table, its columns in the article's order."""
+    counted = {"loss": epoch.loss, "accuracy": epoch.accuracy}
     return {
         "run": epoch.run,
         "epoch": epoch.epoch,
-        "loss": epoch.loss,
-        "accuracy": epoch.accuracy,
+        **{name: value for name, value in counted.items() if value is not None},
         "epoch duration": epoch.epoch_duration,
         "run duration": epoch.run_duration,
-        **params,
-        **epoch.extra,
+        **columns_of(params, epoch.extra),
     }
 
 
 def rows(results: Iterable[RunResult]) -> list[Row]:
-    """Flatten results to one row per epoch, ordered by run, then epoch."""
+    """Flatten results to one row per epoch, ordered by run, then epoch; a run without epochs has one row as well."""
     ordered = sorted(results, key=lambda result: result.index)
-    return [row(epoch, result.params) for result in ordered for epoch in result.epochs]
+    return [line for result in ordered for line in _rows_of(result)]
+
+
+def _rows_of(result: RunResult) -> list[Row]:
+    if result.epochs:
+        return [row(epoch, result.params) for epoch in result.epochs]
+    if not result.finals:
+        return []
+    duration = {} if result.duration is None else {"run duration": result.duration}
+    return [{"run": result.index, **duration, **columns_of(result.params, result.finals)}]
 
 
 def save(table: Sequence[Row], path: Path) -> list[Path]:

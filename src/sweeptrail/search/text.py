@@ -2,8 +2,9 @@
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeptrail.errors import SettingsError
@@ -41,10 +42,11 @@ class Parameter:
         Raises ValueError, whose text says what came, what was expected and what to write.
         """
         write = f"write {self.name}={self.example or self.default}"
-        items = [item.strip() for item in text.split(",")] if self.is_axis else [text.strip()]
+        if not (text.strip() or self.default):
+            raise ValueError(f"{self.name}: expected {self.expected}, got nothing; {write}")
         values: list[Any] = []
-        for item in items:
-            if not item:
+        for item, is_quoted in _items(text) if self.is_axis else [(text.strip(), False)]:
+            if not (item or is_quoted):
                 raise ValueError(f"{self.name}: expected {self.expected}, got an empty value in {text!r}; {write}")
             try:
                 values.append(self.parse(item))
@@ -58,8 +60,12 @@ class Parameter:
     def text(self, value: Any) -> str:
         """Return a value as a person would write it, which `values` reads back."""
         if self.is_axis:
-            return ",".join(_text(item) for item in value)
+            return ",".join(self.default_word if item is None else _item_text(item) for item in value)
         return self.default_word if value is None else _text(value)
+
+    def with_default(self, value: Any) -> "Parameter":
+        """Return the same axis, with this single value where nothing is set."""
+        return replace(self, default=self.text((value,)))
 
     @property
     def default_word(self) -> str:
@@ -97,10 +103,15 @@ def as_text(parameters: Iterable[Parameter], values: Mapping[str, Any]) -> dict[
 
 def unknown_name(parameters: Iterable[Parameter], name: str) -> str:
     """Return the sentence for a setting that does not exist, with the nearest that does."""
-    names = [each.name for each in parameters]
+    return f"{name}: there is no such setting{nearest(name, [each.name for each in parameters], 'settings')}"
+
+
+def nearest(name: str, names: Sequence[str], what: str) -> str:
+    """Return the end of a sentence about a name that does not exist: the nearest that does, or all of them."""
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]}?" if near else f"; the settings are {', '.join(names)}"
-    return f"{name}: there is no such setting{hint}"
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; the {what} are {', '.join(names)}" if names else f"; there are no {what}"
 
 
 def typed(text: str) -> Any:
@@ -115,6 +126,27 @@ def typed(text: str) -> Any:
 def _text(value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text.removesuffix(".0") if isinstance(value, float) else text
+
+
+def _item_text(value: object) -> str:
+    """Return an item of a list, in double quotes where it would be read otherwise without them."""
+    text = _text(value)
+    needs_quotes = isinstance(value, str) and (not text or text != text.strip() or text[0] == '"' or "," in text)
+    return json.dumps(text, ensure_ascii=False) if needs_quotes else text
+
+
+ITEM = re.compile(r'\s*(?:("(?:[^"\\]|\\.)*")|([^,]*?))\s*(?:,|$)')
+
+
+def _items(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield what the commas separate, and whether it stood in double quotes, in which a comma separates nothing."""
+    position = 0
+    while position <= len(text):
+        found = ITEM.match(text, position)
+        assert found, "whatever is no quoted text is a plain one"
+        quoted, plain = found.groups()
+        yield (json.loads(quoted), True) if quoted else (plain, False)
+        position = found.end() + (found.group()[-1:] != ",")
 
 
 def number(kind: Callable[[str], Any], at_least: float, *, above: bool = False) -> Callable[[str], Any]:
@@ -142,6 +174,18 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
         if text.lower() not in choices:
             raise ValueError
         return text.lower()
+
+    return parse_choice
+
+
+def choice(choices: Sequence[Any]) -> Callable[[str], Any]:
+    """Return what reads one of these values, as they are written."""
+    by_text = {_text(each): each for each in choices}
+
+    def parse_choice(text: str) -> Any:
+        if text not in by_text:
+            raise ValueError
+        return by_text[text]
 
     return parse_choice
 

@@ -1,6 +1,6 @@
 """What a sweep leaves at its end: the last leaderboard, the report, the champion as a registered model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from sweeptrail.errors import SweeptrailError
 from sweeptrail.outbox.entries import Version
 from sweeptrail.outbox.parent_journal import ParentJournal
 from sweeptrail.outbox.run_journal import add_model, has_model
-from sweeptrail.records import Job
+from sweeptrail.records import Job, RunResult
 from sweeptrail.results import report
 from sweeptrail.results.leaderboard import Leaderboard, final_metrics
 from sweeptrail.results.report import section
@@ -41,11 +41,11 @@ class Conclusion:
             return
         with closing(ForkServer(settings.task.preload_export)) as server:
             try:
-                if settings["register"]:
+                if settings.model_name and settings.task.preload_export:
                     server.start()  # imports while the report is drawn
                 if settings["report"]:
                     self._draw(self.jobs[self.board.champion.result.index])
-                if settings["register"]:
+                if settings.model_name:
                     self._register(server, self.board.champion.result.index)
             except SweeptrailError as error:
                 self.say(str(error))
@@ -69,8 +69,7 @@ class Conclusion:
             for index in wanted
             if not has_model(Path(self.jobs[index].folder), FOLDER, as_version=index == champion)
         ]
-        work = self.plan.settings.task.exporter(self.plan.data.shared)
-        with closing(results(Processes(1, 0, server), work, todo)) as exported:
+        with closing(self._exported(server, todo)) as exported:
             for result in exported:
                 job = self.jobs[result.index]
                 if result.status == "FINISHED":
@@ -80,12 +79,22 @@ class Conclusion:
                     reason = result.reason.removeprefix("sweeptrail.errors.SweeptrailError: ")
                     self.say(f"{result.name}: no model of it ({reason})")
 
+    def _exported(self, server: ForkServer, jobs: list[Job]) -> Generator[RunResult, None, None]:
+        """Yield a result for each of the jobs whose run has a model now, or should have one."""
+        work = self.plan.settings.task.exporter(self.plan.data.shared)
+        if work:
+            yield from results(Processes(1, 0, server), work, jobs)
+            return
+        for job in jobs:  # a run that has logged a model of its own
+            if Path(job.folder, FOLDER, "MLmodel").exists():
+                yield RunResult(job.index, job.name, job.params, "FINISHED")
+
     def _version(self, job: Job) -> Version:
         """Return what makes the champion's files a version of the registered model."""
         goal = self.board.goal
         values = {run.result.index: final_metrics(run)[goal.metric] for run in self.board.rows[0].runs}
         return Version(
-            name=self.plan.settings["register"],
+            name=self.plan.settings.model_name or "",
             metric=goal.metric,
             value=values[job.index],
             data=self.plan.settings.task.chosen_on(job, goal.metric),

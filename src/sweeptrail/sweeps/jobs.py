@@ -7,6 +7,7 @@ from sweeptrail.outbox.sweep_folder import KnownRun
 from sweeptrail.records import Job
 from sweeptrail.search.space import run_name
 from sweeptrail.sweeps.plan import Plan
+from sweeptrail.tasks.task import DEFAULT_TASK, Task
 from sweeptrail.tracking import tags
 
 SINKS = ("tensorboard", "checkpoint", "outbox")
@@ -15,7 +16,14 @@ SINKS = ("tensorboard", "checkpoint", "outbox")
 
 def context_of(plan: Plan) -> dict[str, str]:
     """Return the tags that all runs of a sweep have: who runs what code on what data."""
-    return {**tags.context_tags(), tags.DATA_DIGEST: plan.data.digest}
+    task = plan.settings.task
+    about = {tags.DATA_DIGEST: plan.data.digest, tags.SOURCE_DIGEST: task.source_digest, tags.TASK: task_name(task)}
+    return {**tags.context_tags(), **{name: value for name, value in about.items() if value}}
+
+
+def task_name(task: Task) -> str:
+    """Return what a sweep's folder and its tags say of its task: nothing, as in version 0.1, for the built-in one."""
+    return "" if task.name == DEFAULT_TASK else task.name
 
 
 def make_jobs(plan: Plan, folder: Path, identity: str, known: Iterable[KnownRun]) -> Iterator[Job]:
@@ -41,7 +49,7 @@ def make_jobs(plan: Plan, folder: Path, identity: str, known: Iterable[KnownRun]
             parent=identity,
             tags={**context, tags.KEY: key},
             sinks=SINKS if plan.tracked else (),
-            epochs=values.get("epochs"),
+            epochs=values["epochs"] if isinstance(values.get("epochs"), int) else None,
             threads=values.get("threads", 1),
             cost=settings.task.cost(values),
         )

@@ -7,12 +7,14 @@ from typing import TypeVar
 
 from sweeptrail.errors import SettingsError, UsageError
 from sweeptrail.outbox import sweep_folder
+from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.results.find import find_local, nowhere
 from sweeptrail.search import text
-from sweeptrail.sweeps.resume import merged, without_defaults
+from sweeptrail.sweeps.asked import Asked
+from sweeptrail.sweeps.resume import merged
 from sweeptrail.sweeps.settings import Settings, parameters_of, parse
+from sweeptrail.tasks.task import BUILT_IN, DEFAULT_TASK, Prepared, Task
 from sweeptrail.tracking.uri import Tracking
-from sweeptrail.training.task import DEFAULT_TASK, Prepared, Task, find_task
 
 T = TypeVar("T")
 
@@ -32,35 +34,65 @@ class Plan:
 
 
 def make_plan(
-    texts: Mapping[str, str],
+    asked: Asked,
     tracking: Callable[[], Tracking],
+    find: Callable[[str], Task],
     *,
     resume: str = "none",
     runs_dir: str = "auto",
     tracked: bool = True,
 ) -> Plan:
-    """Return the sweep that these settings, as text, describe, or the one to resume.
+    """Return the sweep that is asked for, or the one to resume.
 
-    Raises UsageError with every mistake there is: in the settings, in the place of the results, in
-    the data, and in the tracking server's URI (`tracking` finds that out).
+    Raises UsageError with every mistake there is: in the task and the settings, in the place of the
+    results, in the data, and in the tracking server's URI (`tracking` finds that out, `find` the task).
     """
     problems: list[str] = []
-    task = find_task(DEFAULT_TASK)
     server = _collect(tracking, problems)
     home = sweep_folder.home(server) if server else Path.cwd()
     runs = home / "runs" if runs_dir == "auto" else Path(runs_dir).absolute()
     _collect(lambda: sweep_folder.check_writable(runs), problems)
     resumed = _collect(lambda: _find(resume, server, runs), problems) if server and not problems else None
-    if server and server.adopt:
-        texts = without_defaults(parameters_of(task), texts)  # `mlflow run` passes every setting, given or not
-    settings = _collect(lambda: parse(_with_recorded(task, texts, resumed), task), problems)
+    before = sweep_folder.read(resumed) if resumed else None
+    task = _collect(lambda: find(_task_of(asked, before)), problems)
+    if not task:
+        raise UsageError(problems)
+    texts, mistakes = asked.texts(task, with_defaults=bool(server and server.adopt))
+    problems += mistakes
+    settings = _collect(lambda: parse(_with_recorded(task, texts, before), task), problems)
     right, _ = text.parse(parameters_of(task), texts)
-    prepared = _collect(lambda: task.prepare(right, home), problems)
+    # What somebody else's function makes of wrong settings need not be waited for.
+    is_wanted = task.name == DEFAULT_TASK or not problems
+    prepared = _collect(lambda: task.prepare(right, home), problems) if is_wanted else None
     if settings:
         problems += task.problems_here(settings.values)
+        if not any(True for _ in settings.grid()):
+            problems.append("no combination is valid: valid() refuses them all; write others")
     if problems or not (settings and server and prepared):
         raise UsageError(problems)
     return Plan(settings, prepared, runs, server, tracked, resumed)
+
+
+def _task_of(asked: Asked, before: Description | None) -> str:
+    """Return the name of the task that is meant.
+
+    Code that only a tracking server names, where any account may have changed it, is not run: it
+    is asked for. Raises SettingsError.
+    """
+    recorded = (before.task or DEFAULT_TASK) if before else ""
+    if before and before.is_from_server:
+        own = {"--task": recorded} if recorded not in BUILT_IN else {}
+        network = before.settings.get("network", "")
+        if not own and ":" in network and network != asked.options.get("network", asked.space.get("network")):
+            own = {"--network": network}
+        if own and asked.task != recorded:
+            raise SettingsError(
+                f"resume: the tracking server says that the sweep runs {' '.join(own.values())}, which is not imported "
+                f"because a server says so; if you know it, write {' '.join(f'{k} {v}' for k, v in own.items())}"
+            )
+    if asked.task and recorded and asked.task != recorded:
+        raise SettingsError(f"task: the sweep to resume is of {recorded}, got {asked.task}; leave it out")
+    return asked.task or recorded or DEFAULT_TASK
 
 
 def _find(which: str, tracking: Tracking, runs_dir: Path) -> Path | None:
@@ -84,10 +116,8 @@ def _find(which: str, tracking: Tracking, runs_dir: Path) -> Path | None:
     raise SettingsError(f"resume: {nowhere(runs_dir, which)}")
 
 
-def _with_recorded(task: Task, texts: Mapping[str, str], resumed: Path | None) -> Mapping[str, str]:
-    if not resumed:
-        return texts
-    return merged(parameters_of(task), sweep_folder.read(resumed).settings, texts)
+def _with_recorded(task: Task, texts: Mapping[str, str], before: Description | None) -> Mapping[str, str]:
+    return merged(parameters_of(task), before.settings, texts) if before else texts
 
 
 def _collect(step: Callable[[], T], problems: list[str]) -> T | None:

@@ -22,25 +22,27 @@ from sweeptrail.outbox.journal import FILE_NAME
 from sweeptrail.outbox.parent_journal import ParentJournal, pointing_to
 from sweeptrail.outbox.run_journal import close_abandoned, close_open_runs, run_identity
 from sweeptrail.outbox.sweep_folder import Description, KnownRun
-from sweeptrail.records import Job, RunResult, Status
+from sweeptrail.records import Goal, Job, RunResult, Status
 from sweeptrail.results import table
 from sweeptrail.results.leaderboard import Leaderboard
 from sweeptrail.results.parent_run import Standings
 from sweeptrail.sweeps.conclude import Conclusion
-from sweeptrail.sweeps.jobs import context_of, make_jobs
+from sweeptrail.sweeps.jobs import context_of, make_jobs, task_name
 from sweeptrail.sweeps.plan import Plan
 from sweeptrail.sweeps.progress import shown
 from sweeptrail.system.locks import locked
+from sweeptrail.tasks.work import Training
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import without_credentials
 from sweeptrail.training.sinks.console import Console
-from sweeptrail.training.work import Training
 
 COMPARED = 50
 """How many runs the address of the comparison names at most: with more a terminal would show nothing else."""
 
 STOPPING_TIMEOUT = 2.0
 """Seconds to wait for the tracking server after Ctrl-C or SIGTERM, when all must be over within five."""
+
+MakeConsole = Callable[[int, Goal | None], Console]
 
 Say = Callable[[str], None]
 """Told what a person should know at once."""
@@ -53,13 +55,20 @@ class Outcome:
     folder: Path
     results: tuple[RunResult, ...]
     """One for each run of the grid, in its order, also for those that an earlier sitting carried out."""
-    board: Leaderboard
+    leaderboard: Leaderboard
     waiting: int = 0
     """How many records the tracking server has not got yet."""
     address: str = ""
     """Where the tracking server shows the sweep, below its own address; empty while it has not answered."""
+    run_id: str = ""
+    """Of the sweep's own run on the tracking server; empty while that has not answered."""
     comparison: str = ""
     """The same of the comparison of its runs, the best of them if they are many."""
+
+    @property
+    def champion(self) -> RunResult | None:
+        """The best run of the best combination; None where nothing is ranked."""
+        return self.leaderboard.champion.result if self.leaderboard.champion else None
 
     @property
     def status(self) -> Status:
@@ -89,13 +98,12 @@ class OpenSweep:
         return self.parent.folder
 
 
-def run_sweep(
-    plan: Plan, engine_for: Callable[[Plan, Path], Engine], console: Callable[[int], Console], say: Say
-) -> Outcome:
+def run_sweep(plan: Plan, engine_for: Callable[[Plan, Path], Engine], console: MakeConsole, say: Say) -> Outcome:
     """Carry out every run of the plan that is not finished.
 
-    `engine_for` gives the engine for a plan and the sweep's folder; `console` is made for the number of runs.
-    Raises UsageError when another process is at this sweep, and Cancelled when it is stopped.
+    `engine_for` gives the engine for a plan and the sweep's folder; `console` is made for the
+    number of runs and what ranks them. Raises UsageError when another process is at this sweep, and
+    Cancelled when it is stopped.
     """
     folder = plan.resumed or sweep_folder.new_sweep_folder(plan.runs_dir)
     with locked(folder / sweep_folder.LOCK) as was_free:
@@ -113,6 +121,7 @@ def run_sweep(
         outcome,
         waiting=courier.waiting(),
         address=courier.address(sweep.parent.identity),
+        run_id=DeliveryState(folder / FILE_NAME, plan.tracking.uri).run_id or "",
         comparison=courier.comparison([run_identity(sweep.parent.identity, index) for index in best]),
     )
 
@@ -128,23 +137,29 @@ def _open(plan: Plan, folder: Path, say: Say) -> OpenSweep:
         tracking_uri=without_credentials(plan.tracking.uri),
         settings=plan.settings.texts,
         runs=[KnownRun(job.index, job.name, job.key) for job in jobs],
-        goal=str(plan.settings.goal),
+        goal=goal_text(plan.settings.goal),
         columns=plan.settings.columns,
+        task=task_name(plan.settings.task),
     ).write(folder)
     parent = ParentJournal(folder, identity)
     standings = Standings(parent, plan.tracking.uri, goal=plan.settings.goal, has_report=plan.settings["report"])
     return OpenSweep(plan, jobs, parent, standings, say)
 
 
-def _carry_out(sweep: OpenSweep, engine: Engine, console: Callable[[int], Console]) -> list[RunResult]:
+def goal_text(goal: Goal | None) -> str:
+    """Return what is recorded of what ranks: nothing where nobody has said it."""
+    return str(goal) if goal else ""
+
+
+def _carry_out(sweep: OpenSweep, engine: Engine, console: MakeConsole) -> list[RunResult]:
     """Return the results of all runs in the order of the grid, those of an earlier sitting among them."""
     found = {result.index: result for result in _ended(sweep) if result.status == "FINISHED"}
     todo = [job for job in sweep.jobs if job.index not in found]
-    screen = console(len(sweep.jobs))
+    screen = console(len(sweep.jobs), sweep.plan.settings.goal)
     for job in sweep.jobs:
-        screen.recall(job.index, len(_history(job).epochs), has_ended=job.index in found)
+        screen.recall(job.index, len(_history(job).epochs), result=found.get(job.index))
     _begin(sweep)
-    work = Training(sweep.plan.settings.task.name, sweep.plan.data.shared)
+    work = Training(sweep.plan.settings.task.code, sweep.plan.data.shared)
     try:
         with shown(todo, screen), closing(results(engine, work, longest_first(todo))) as coming:
             for result in coming:
@@ -170,10 +185,11 @@ def _begin(sweep: OpenSweep) -> None:
     plan, parent = sweep.plan, sweep.parent
     context = {**context_of(plan), tags.FOLDER: str(sweep.folder)}
     parent.begin(plan.tracking, context, is_resumed=plan.resumed is not None)
-    parent.describe(plan.settings.texts, str(plan.settings.goal), plan.settings.columns)
+    parent.describe(plan.settings.texts, goal_text(plan.settings.goal), plan.settings.columns)
     if not plan.resumed:
         parent.add_params(plan.settings.texts)
-        parent.add_dataset(Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile))
+        if plan.data.digest:
+            parent.add_dataset(Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile))
 
 
 def _ended(sweep: OpenSweep) -> list[RunResult]:
@@ -257,7 +273,7 @@ def _resumption(sweep: OpenSweep) -> AbstractContextManager[None]:
 
 
 def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
-    """Return the engine that the settings name; `processes` forks its workers from `server`."""
+    """Return the engine that the settings name; `processes` forks its workers from `server`, if that is the task's."""
     settings = plan.settings
     options = Options(
         retries=settings["retries"],
@@ -269,4 +285,7 @@ def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
         tracking_uri=plan.tracking.uri,
         sweep_folder=folder if plan.tracked else None,
     )
+    if not server.has_loaded(settings.task.preload):
+        server.close()
+        server = ForkServer(settings.task.preload)
     return create(settings["engine"], options, server)

@@ -4,14 +4,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from sweeptrail.errors import SettingsError
 from sweeptrail.records import Goal
 from sweeptrail.search import text
-from sweeptrail.search.space import RunBuilder
 from sweeptrail.search.text import OrNone, Parameter, as_text, boolean, duration, number, one_of
-from sweeptrail.training.task import DEFAULT_TASK, Task
+from sweeptrail.tasks.task import DEFAULT_TASK, Task
+
+AUTO = "auto"
 
 ENGINES = ("processes", "serial", "ray")
 
@@ -71,11 +73,19 @@ OWN = (
         "report", "true", boolean, "true or false", "whether `report.html` is drawn at the end, which takes two seconds"
     ),
     _own(
+        "goal",
+        "auto",
+        OrNone("auto", Goal.parse),
+        "max:METRIC or min:METRIC, or auto",
+        "what ranks the runs; `auto` is validation accuracy, else accuracy, validation loss, loss",
+        example="min:validation_rmse",
+    ),
+    _own(
         "register",
-        DEFAULT_TASK,
+        AUTO,
         OrNone("none", _model_name),
-        "a name without / and :, or none",
-        "the registered model that the champion becomes a version of, or `none`",
+        "a name without / and :, none or auto",
+        "the registered model that the champion becomes a version of, or `none`; `auto` is the task's name",
     ),
     _own(
         "log_models",
@@ -109,9 +119,15 @@ class Settings:
         return as_text(parameters_of(self.task), self.values)
 
     @property
-    def goal(self) -> Goal:
-        """What ranks the runs."""
-        return self.task.goal(self.values)
+    def goal(self) -> Goal | None:
+        """What ranks the runs; None where that depends on what they log."""
+        found: Goal | None = self.values["goal"] or self.task.goal(self.values)
+        return found
+
+    @property
+    def model_name(self) -> str | None:
+        """The registered model that the champion becomes a version of."""
+        return self.task.title if self.values["register"] == AUTO else self.values["register"]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -120,19 +136,24 @@ class Settings:
         return tuple(each.name for each in axes if each.is_column or len(self.values[each.name]) > 1)
 
     def grid(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-        """Yield for each combination its columns, and what else its run is carried out with."""
+        """Yield for each valid combination its columns, and what else its run is carried out with."""
         fixed = {
             each.name: self.values[each.name][0] if each.is_axis else self.values[each.name]
             for each in self.task.parameters
             if each.is_of_run and each.name not in self.columns
         }
-        for run in RunBuilder.get_runs({name: self.values[name] for name in self.columns}):
-            yield run._asdict(), dict(fixed)
+        products = product(*(self.values[name] for name in self.columns))
+        combinations = [dict(zip(self.columns, values, strict=True)) for values in products]
+        valid = self.task.are_valid([{**fixed, **each} for each in combinations])
+        for combination, is_valid in zip(combinations, valid, strict=True):
+            if is_valid:
+                yield combination, dict(fixed)
 
     def run_key(self, values: Mapping[str, Any], data_digest: str) -> str:
         """Return what a run is recognised by: a hash of all that changes its numbers."""
         decisive = (each.name for each in self.task.parameters if each.is_of_run and each.changes_numbers)
-        text = json.dumps({**{name: values[name] for name in decisive}, "data": data_digest}, sort_keys=True)
+        of_task = {} if self.task.name == DEFAULT_TASK else {"task": self.task.title}
+        text = json.dumps({**{name: values[name] for name in decisive}, **of_task, "data": data_digest}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

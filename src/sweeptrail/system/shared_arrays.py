@@ -33,7 +33,11 @@ def share(array: Array) -> Array:
     if not array.size:
         return array.copy()
     descriptor = _anonymous_file(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    shared = _mapped(descriptor, array.dtype, array.shape)
+    return _kept(_mapped(descriptor, array.dtype, array.shape), descriptor)
+
+
+def _kept(shared: Array, descriptor: int) -> Array:
+    """Return the array, whose descriptor is closed when it is gone."""
     _descriptors[id(shared)] = descriptor
     weakref.finalize(shared, _release, id(shared))
     return shared
@@ -64,10 +68,13 @@ def pack(value: object) -> Iterator[list[int]]:
         os.close(pickled)
 
 
-def unpack(descriptors: Sequence[int]) -> Any:
-    """Return the value that was packed; its shared arrays are mapped, not copied."""
+def unpack(descriptors: Sequence[int], *, adopt: bool = False) -> Any:
+    """Return the value that was packed; its shared arrays are mapped, not copied.
+
+    With `adopt` this process may `pack` them again; the descriptors are then its own.
+    """
     pickled, *arrays = descriptors
-    return _Unpickler(os.pread(pickled, os.fstat(pickled).st_size, 0), arrays).load()
+    return _Unpickler(os.pread(pickled, os.fstat(pickled).st_size, 0), arrays, adopt).load()
 
 
 def _anonymous_file(content: bytes | memoryview) -> int:
@@ -100,13 +107,15 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, pickled: bytes, descriptors: Sequence[int]) -> None:
+    def __init__(self, pickled: bytes, descriptors: Sequence[int], adopt: bool) -> None:
         super().__init__(io.BytesIO(pickled))
         self._descriptors = descriptors
+        self._adopt = adopt
 
     def persistent_load(self, pid: Any) -> Array:
         position, dtype, shape = pid
-        return _mapped(self._descriptors[position], dtype, shape)
+        array = _mapped(self._descriptors[position], dtype, shape)
+        return _kept(array, self._descriptors[position]) if self._adopt else array
 
 
 def _mapped(descriptor: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:

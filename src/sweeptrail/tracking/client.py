@@ -197,7 +197,7 @@ class TrackingServer:
     def add_dataset(self, run_id: str, dataset: Dataset) -> None:
         """Tell which data a run used."""
         with answering(self.uri):
-            context = [InputTag("mlflow.data.context", "training")]
+            context = [InputTag("mlflow.data.context", dataset.context)] if dataset.context else []
             self._client.log_inputs(run_id, [DatasetInput(_as_mlflow(dataset), context)])
 
     def reopen(self, run_id: str) -> None:
@@ -246,9 +246,10 @@ def _as_mlflow(dataset: Dataset) -> entities.Dataset:
     return entities.Dataset(
         name=dataset.name,
         digest=dataset.digest,
-        source_type="local",
-        source=json.dumps({"uri": dataset.source}),
-        profile=json.dumps(dataset.profile),
+        source_type=dataset.source_type or "local",
+        source=dataset.source if dataset.source_type else json.dumps({"uri": dataset.source}),
+        schema=dataset.schema or None,
+        profile=json.dumps(dataset.profile) if dataset.profile else None,
     )
 
 

@@ -12,7 +12,12 @@ class Dataset:
     name: str
     digest: str
     source: str
+    """Where the data are; with a `source_type`, what MLflow says of that, as JSON."""
     profile: Mapping[str, Any]
+    source_type: str = ""
+    schema: str = ""
+    context: str = "training"
+    """What the run used it for."""
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,26 @@
-"""Counts what happens during a run, and hands the facts to the sinks."""
+"""What a training loop calls: counts what happens during a run, and hands the facts to the sinks."""
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import Tensor, nn
 
 from sweeptrail.errors import StateError
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
 from sweeptrail.results import table
 from sweeptrail.search.space import run_name
-from sweeptrail.training.sinks import Sink
+from sweeptrail.sink import Sink
+from sweeptrail.training import artifacts
+from sweeptrail.training.counts import Counts, samples_in_next_batch
+from sweeptrail.training.metrics import as_numbers
+from sweeptrail.training.open_run import OpenRun
+from sweeptrail.training.sinks.checkpoint import Checkpoint
 from sweeptrail.training.sinks.group import Sinks
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from torch.utils.tensorboard import SummaryWriter
 
     from sweeptrail.training.standalone import Standalone
@@ -28,20 +31,25 @@ class RunManager:
 
     Without an argument it tracks by itself: a folder under `runs`, a parent run on MLflow with one
     nested run for each `begin_run`, TensorBoard, and a line or a live table on the screen; `save`
-    ends all that. With a list of sinks it tells those and nobody else.
+    ends all that. With a list of sinks it tells those and nobody else. A task is handed one whose
+    run has begun.
 
     >>> manager = RunManager([])
     >>> with manager.run(run, network, loader):
-    ...     manager.begin_epoch()
-    ...     for images, labels in loader:
-    ...         preds = network(images)
-    ...         loss = cross_entropy(preds, labels)
-    ...         manager.track_loss(loss)
-    ...         manager.track_num_correct(preds, labels)
-    ...     manager.end_epoch()
+    ...     for epoch in manager.epochs(3, network, optimizer, loader):
+    ...         for images, labels in loader:
+    ...             preds = network(images)
+    ...             loss = cross_entropy(preds, labels)
+    ...             manager.track_loss(loss)
+    ...             manager.track_num_correct(preds, labels)
 
     Every method raises StateError when it is called out of order.
     """
+
+    run_id = ""
+    """By what MLflow's own calls know the run of a task."""
+    shared: Mapping[str, Any] = {}
+    """What all runs of a task have in common, made once on each machine."""
 
     def __init__(self, sinks: Sequence[Sink] | None = None) -> None:
         self.run_count = 0
@@ -52,117 +60,135 @@ class RunManager:
         self.network: nn.Module | None = None
         self.loader: Any = None
         self._sinks = Sinks(sinks or [])
+        self._checkpoint: Checkpoint | None = None
         self._tracks_itself = sinks is None
         self._standalone: Standalone | None = None
-        self._start: RunStart | None = None
-        self._epochs: list[Epoch] = []
-        self._in_epoch = False
-        self._forget_batches()
+        self._run: OpenRun | None = None
+        self._counts = Counts()
+        self._is_watched = self._has_looped = self._loop_is_left = False
 
-    def begin_run(self, run: Any, network: nn.Module, loader: Any, *, start: RunStart | None = None) -> None:
+    def begin_run(self, run: Any, network: "nn.Module", loader: Any) -> None:
         """Begin to track a run.
 
         `run` is a Run or another namedtuple; `loader` any iterable of batches with `dataset` and
-        `batch_size`. `start` says what is known beforehand of a run that is part of a sweep. A run
-        that is still open, because its loop broke off, ends as FAILED.
+        `batch_size`. A run that is still open, because its loop broke off, ends as FAILED.
         """
-        if self._start:
-            self._finish_run("FAILED", {}, "end_run() was not called before the next run began")
+        if self._run:
+            self._finish("FAILED", "end_run() was not called before the next run began")
         if self._tracks_itself and not self._standalone:
             self._track_by_ourselves()
-        self.run_count += 1
-        self.epoch_count = 0
-        self.run_params, self.network, self.loader = run, network, loader
-        params = run._asdict()
-        self._start = start or RunStart(self.run_count, run_name(self.run_count, params), params, time=time.time())
-        self._epochs = []
-        self._run_began = time.perf_counter()
-        try:
-            self._sinks.begin(self._start, network, loader)
-        except BaseException:
-            self._start = None
-            raise
+        params, number = run._asdict(), self.run_count + 1
+        start = RunStart(number, run_name(number, params), params, time=time.time())
+        self._begin(start, run, self._standalone.folder / start.name if self._standalone else None)
+        self._watch(network, loader)
 
-    def resume(self, epochs: Sequence[Epoch]) -> None:
-        """Take over the epochs that the run had completed before it was interrupted; the sinks are told again."""
-        self._expect(self._start and not self._epochs, "resume() comes right after begin_run()")
-        for epoch in epochs:
-            self._keep(epoch)
-        self.epoch_count = epochs[-1].epoch if epochs else 0
-        self._run_began -= epochs[-1].run_duration if epochs else 0
+    def epochs(
+        self, count: int, network: "nn.Module | None" = None, optimizer: Any = None, loader: Any = None, **state: Any
+    ) -> Iterator[int]:
+        """Begin and end each epoch, and yield its number, from 1.
+
+        In a task, whatever is handed in and has a `state_dict`, the `generator` of the loader, and
+        the generators of Python, numpy and torch are kept in a checkpoint after each epoch: a run
+        that was stopped goes on after its last one. Without anything to keep it begins anew.
+        Raises TypeError for state that cannot be kept, naming it.
+        """
+        run = self._open_run("epochs()")
+        self._expect(not (run.epochs or run.is_in_epoch or self._has_looped), "epochs() comes once in a run")
+        self._has_looped = True
+        given = {"network": network, "optimizer": optimizer, **state}
+        kept = {name: each for name, each in given.items() if each is not None}
+        return self._loop(count, kept, network, loader)
 
     def begin_epoch(self) -> None:
         """Begin to count an epoch."""
-        self._expect(self._start and not self._in_epoch, "begin_epoch() comes after begin_run() or end_epoch()")
+        run = self._run
+        self._expect(run and not run.is_in_epoch, "begin_epoch() comes after begin_run() or end_epoch()")
+        assert run
+        if not self._is_watched:
+            self._watch(self.network, self.loader)
         self.epoch_count += 1
-        self._in_epoch = True
-        self._forget_batches()
-        self._epoch_began = time.perf_counter()
+        run.begin_epoch()
+        self._counts = run.counts
 
-    def track_loss(self, loss: Tensor) -> None:
+    def track_loss(self, loss: "Tensor | float") -> None:
         """Count the mean loss of the next batch, weighted by the samples that are in it."""
-        self._expect(self._in_epoch, "track_loss() comes between begin_epoch() and end_epoch()")
-        samples = _samples_in_next_batch(self.loader, self._samples)
-        self._samples += samples
-        # Kept as it is: reading it here would wait for the device at every batch.
-        self._losses.append((loss.detach(), samples))
+        counts = self._run_in_epoch("track_loss()").counts
+        counts.add_loss(loss, samples_in_next_batch(self.loader, counts.samples))
 
-    def track_num_correct(self, preds: Tensor, labels: Tensor) -> None:
-        """Count the correct predictions of a batch: `preds` (batch, classes), `labels` (batch)."""
-        self._expect(self._in_epoch, "track_num_correct() comes between begin_epoch() and end_epoch()")
-        with torch.no_grad():
-            self._corrects.append(preds.argmax(dim=1).eq(labels).sum())
-        self._predictions += len(labels)
+    def track_num_correct(self, preds: "Tensor", labels: "Tensor") -> None:
+        """Count the correct predictions of a batch.
+
+        `preds` are logits (batch, classes) and `labels` (batch), both with further dimensions for
+        tokens or pixels; or one logit for each label of two classes. Raises UsageError for others.
+        """
+        self._run_in_epoch("track_num_correct()").counts.add_predictions(preds, labels)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the open run on disk; None where nothing is kept."""
+        return self._run.folder if self._run else None
 
     @property
     def is_open(self) -> bool:
         """Whether a run has begun and not ended."""
-        return self._start is not None
+        return self._run is not None
 
     @property
     def epoch_loss(self) -> float:
         """The sum of the losses of all samples of this epoch so far."""
-        if not self._losses:
-            return 0.0
-        losses = torch.stack([loss for loss, _ in self._losses]).double()
-        return float(losses @ losses.new_tensor([samples for _, samples in self._losses]))
+        return self._counts.total_loss
 
     @property
     def epoch_num_correct(self) -> int:
         """The number of correct predictions of this epoch so far."""
-        return int(torch.stack(self._corrects).sum()) if self._corrects else 0
+        return self._counts.num_correct
 
-    def end_epoch(self, **metrics: float) -> Epoch:
+    def end_epoch(self, **metrics: Any) -> Epoch:
         """Complete the epoch and tell the sinks; further metrics become further columns."""
-        self._expect(self._in_epoch, "end_epoch() comes after begin_epoch()")
-        assert self._start
-        now = time.perf_counter()
-        epoch = Epoch(
-            run=self._start.index,
-            epoch=self.epoch_count,
-            loss=self.epoch_loss / max(self._samples, 1),
-            accuracy=self.epoch_num_correct / max(self._predictions, 1),
-            epoch_duration=now - self._epoch_began,
-            run_duration=now - self._run_began,
-            extra=metrics,
-            time=time.time(),
-        )
-        self._in_epoch = False
-        self._keep(epoch)
+        run = self._run_in_epoch("end_epoch()")
+        run.log(as_numbers(metrics))
+        epoch = run.end_epoch()
+        self.run_data.append(table.row(epoch, run.start.params))
         return epoch
 
-    def end_run(self, **metrics: float) -> RunResult:
+    def log(self, /, *, step: float | None = None, **metrics: Any) -> None:
+        """Log metrics: inside an epoch as part of it, outside as final values, with `step` at a step of your own.
+
+        Raises TypeError, naming it, for what is no number.
+        """
+        run, values = self._open_run("log()"), as_numbers(metrics)
+        if step is None:
+            self._complete_a_left_epoch()
+            run.log(values)
+        else:
+            run.measure(values, int(step), time.time())
+
+    def log_artifact(self, path: str | Path, to: str = "") -> None:
+        """Keep a file, or a folder with all that is in it, among the artifacts of the run, in their folder `to`."""
+        self._keep_files("log_artifact()", lambda folder: artifacts.copy(Path(path), folder, to))
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keep a text among the artifacts of the run, as a file of this name."""
+        self._keep_files("log_text()", lambda folder: artifacts.write_text(text, folder, name))
+
+    def log_figure(self, figure: Any, name: str) -> None:
+        """Keep a figure of matplotlib among the artifacts of the run, as a file of this name, `curve.png` for one."""
+        self._keep_files("log_figure()", lambda folder: artifacts.write_figure(figure, folder, name))
+
+    def end_run(self, **metrics: Any) -> RunResult:
         """End the run as FINISHED; the metrics are those measured once, `test_accuracy` for one."""
-        self._expect(self._start, "end_run() comes after begin_run()")
-        return self._finish_run("FINISHED", metrics, None)
+        run, values = self._open_run("end_run()"), as_numbers(metrics)
+        self._complete_a_left_epoch()
+        run.finals.update(values)
+        return self._finish("FINISHED", None)
 
     def fail_run(self, error: str, status: Status = "FAILED") -> RunResult:
         """End the run as FAILED or KILLED; `error` is the traceback, or a line that says why."""
-        self._expect(self._start, "fail_run() comes after begin_run()")
-        return self._finish_run(status, {}, error)
+        self._open_run("fail_run()")
+        return self._finish(status, error)
 
     @contextmanager
-    def run(self, run: Any, network: nn.Module, loader: Any) -> Iterator["RunManager"]:
+    def run(self, run: Any, network: "nn.Module", loader: Any) -> Iterator["RunManager"]:
         """Begin a run and end it, also when the loop raises: then as FAILED, or as KILLED by Ctrl-C."""
         self.begin_run(run, network, loader)
         try:
@@ -174,7 +200,7 @@ class RunManager:
 
     def save(self, file_name: str) -> None:
         """Write FILE_NAME.csv and FILE_NAME.json, log both on the parent run and close it."""
-        self._expect(not self._start, "save() comes after end_run()")
+        self._expect(not self._run, "save() comes after end_run()")
         files = table.save(self.run_data, Path(file_name))
         if self._standalone:
             self._standalone.finish(files)
@@ -193,44 +219,72 @@ class RunManager:
         self._standalone = Standalone(self)
         self._sinks = Sinks(self._standalone.sinks)
 
-    def _keep(self, epoch: Epoch) -> None:
-        assert self._start
-        self._epochs.append(epoch)
-        self.run_data.append(table.row(epoch, self._start.params))
-        self._sinks.epoch(epoch)
+    def _begin(self, start: RunStart, run: Any, folder: Path | None) -> None:
+        self._run = OpenRun(start, self._sinks, folder)
+        self.run_count, self.epoch_count, self.run_params = start.index, 0, run
+        self.network = self.loader = None
+        self._counts, self._is_watched, self._has_looped = Counts(), False, False
 
-    def _finish_run(self, status: Status, metrics: Mapping[str, float], error: str | None) -> RunResult:
-        assert self._start
-        start, self._start, self._in_epoch = self._start, None, False
-        result = RunResult(
-            index=start.index,
-            name=start.name,
-            params=start.params,
-            status=status,
-            epochs=tuple(self._epochs),
-            metrics=metrics,
-            error=error,
-            time=time.time(),
-        )
-        return self._sinks.end(result)
+    def _watch(self, network: "nn.Module | None", loader: Any, known: Sequence[Epoch] = ()) -> None:
+        """Tell the sinks what the loop trains; the epochs that are known are of an earlier sitting."""
+        self.network, self.loader, self._is_watched = network, loader, True
+        run = self._open_run("epochs()")
+        try:
+            run.watch(network, loader, known)
+        except BaseException:
+            self._run = None
+            raise
+        self.epoch_count = len(known)
+        self.run_data += [table.row(epoch, run.start.params) for epoch in known]
 
-    def _forget_batches(self) -> None:
-        self._losses: list[tuple[Tensor, int]] = []
-        self._corrects: list[Tensor] = []
-        self._samples = 0
-        self._predictions = 0
+    def _loop(self, count: int, kept: Mapping[str, Any], network: Any, loader: Any) -> Iterator[int]:
+        restored = self._checkpoint.restore(kept, loader) if self._checkpoint and kept else None
+        if not self._is_watched:
+            self._watch(network or self.network, loader or self.loader, restored.epochs if restored else ())
+        if restored:
+            self._open_run("epochs()").latest.update(restored.latest)
+        is_over = restored is not None and restored.is_over
+        while not is_over and self.epoch_count < count:
+            self.begin_epoch()
+            try:
+                yield self.epoch_count
+            except GeneratorExit:
+                # Left by `break`, or by an error: which of them is known when the task logs again, or ends.
+                self._loop_is_left = True
+                raise
+            self.end_epoch()
+
+    def _complete_a_left_epoch(self) -> None:
+        """Complete the epoch in which the loop was left by `break`: it is the last."""
+        if self._loop_is_left:
+            self._loop_is_left = False
+            if self._checkpoint:
+                self._checkpoint.is_over = True
+            self.end_epoch()
+
+    def _keep_files(self, method: str, write: Any) -> None:
+        run = self._open_run(method)
+        if run.folder:
+            files: Iterable[tuple[Path, str]] = write(run.folder)
+            run.add_artifacts(files)
+
+    def _finish(self, status: Status, error: str | None) -> RunResult:
+        run = self._open_run("end_run()")
+        self._run, self._loop_is_left = None, False
+        return run.end(status, error)
+
+    def _run_in_epoch(self, method: str) -> OpenRun:
+        run = self._run
+        self._expect(run and run.is_in_epoch, f"{method} comes between begin_epoch() and end_epoch()")
+        assert run
+        return run
+
+    def _open_run(self, method: str) -> OpenRun:
+        self._expect(self._run, f"{method} comes after begin_run()")
+        assert self._run
+        return self._run
 
     @staticmethod
     def _expect(condition: object, order: str) -> None:
         if not condition:
             raise StateError(f"called out of order: {order}")
-
-
-def _samples_in_next_batch(loader: Any, seen: int) -> int:
-    """Only the last batch of an epoch is shorter than the batch size."""
-    size = loader.batch_size or 1  # a DataLoader with batch_size=None yields single samples
-    try:
-        remaining = len(loader.dataset) - seen
-    except TypeError:  # an iterable data set has no length
-        return int(size)
-    return min(size, remaining) if remaining > 0 else int(size)

@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox.delivery.background import BackgroundCourier
@@ -18,10 +17,10 @@ from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.outbox.sweep_folder import LOCK, Description, new_sweep_folder
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
 from sweeptrail.results.parent_run import Standings
+from sweeptrail.sink import Sink
 from sweeptrail.system.locks import locked
 from sweeptrail.tracking.tags import context_tags
 from sweeptrail.tracking.uri import Tracking, without_credentials
-from sweeptrail.training.sinks import Sink
 from sweeptrail.training.sinks.console import Console
 from sweeptrail.training.sinks.tensorboard import TensorBoard
 
@@ -29,7 +28,7 @@ DELIVERY_TIMEOUT = 10.0
 """Seconds to wait at the end for a server that does not answer."""
 
 
-class Standalone:
+class Standalone(Sink):
     """A sweep without a driver: it begins with the first run of a loop and ends with `finish`.
 
     It is the last of its own sinks, so that it knows which run is open when the loop breaks off.
@@ -38,7 +37,7 @@ class Standalone:
     def __init__(self, owner: object) -> None:
         """Open the parent run. It is closed at the latest when `owner` is gone or the process ends."""
         tracking = Tracking.from_environment()
-        folder = new_sweep_folder(Path("runs"))
+        self.folder = folder = new_sweep_folder(Path("runs"))
         identity, context = uuid.uuid4().hex, context_tags()
         Description(identity, time.time(), without_credentials(tracking.uri), settings={}, runs=[]).write(folder)
         self._lifetime = ExitStack()
@@ -59,7 +58,7 @@ class Standalone:
         self._courier.start()
         self._abandon = weakref.finalize(owner, self._close_abandoned)
 
-    def begin(self, start: RunStart, *_: Any) -> None:
+    def begin(self, start: RunStart) -> None:
         self._start, self._epochs = start, []
 
     def epoch(self, epoch: Epoch) -> None:

@@ -36,6 +36,7 @@ class ForkServer:
 
     def __init__(self, preload: Sequence[str]) -> None:
         """`preload` are the modules that are imported once for all workers."""
+        self._wanted = tuple(preload)
         # Apple's own libraries, which torch loads, do not survive a fork: there each worker imports for itself.
         self._preload = () if sys.platform == "darwin" else tuple(preload)
         self._count = 0
@@ -48,6 +49,10 @@ class ForkServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def has_loaded(self, modules: Sequence[str]) -> bool:
+        """Tell whether these, and no others, are the modules that it imports for all workers."""
+        return self._wanted == tuple(modules)
 
     def start(self) -> None:
         """Start it, if it is not: done early, it imports torch while there is no work for it yet."""

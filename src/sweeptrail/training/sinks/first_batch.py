@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader
 from sweeptrail.errors import DataError
 
 
-def first_batch(loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
-    """Return the images and labels that the next iteration would begin with, leaving every random state as it was.
+def first_batch(loader: Iterable[Any]) -> Tensor | None:
+    """Return the inputs that the next iteration would begin with, leaving every random state as it was.
 
-    Takes any loader, torch's own included. Raises DataError for one without a batch.
+    Takes any loader, torch's own included. None where a batch is no sequence that begins with a
+    tensor. Raises DataError for a loader without a batch.
     """
     # With persistent workers a DataLoader keeps its iterator, and the next one would draw less; the copy keeps it.
     source = copy(loader) if isinstance(loader, DataLoader) else loader
@@ -25,8 +26,8 @@ def first_batch(loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
         batch = next(iter(source), None)
     if batch is None:
         raise DataError(f"loader: expected at least one batch, got none from {loader!r}")
-    images, labels, *_ = batch
-    return images, labels
+    inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+    return inputs if isinstance(inputs, Tensor) else None
 
 
 @contextmanager

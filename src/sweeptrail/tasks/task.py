@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sweeptrail.errors import UsageError
 from sweeptrail.records import Goal, Job, RunResult
 from sweeptrail.search.text import Parameter
+from sweeptrail.tasks.code import Code
 
-if TYPE_CHECKING:  # torch and matplotlib
+if TYPE_CHECKING:  # matplotlib
     from sweeptrail.results.report.section import Section
-    from sweeptrail.training.manager import RunManager
-    from sweeptrail.training.sinks.checkpoint import Checkpoint
 
 Values = Mapping[str, Any]
 """What each parameter was set to."""
@@ -28,8 +27,8 @@ DEFAULT_TASK = "fashion-mnist"
 class Prepared:
     """What all runs of a sweep have in common, made once."""
 
-    shared: Any
-    """What the runs are handed; it pickles, and its arrays lie in memory that processes share."""
+    shared: Mapping[str, Any]
+    """What the runs are handed, by name; it pickles, and its arrays lie in memory that processes share."""
     name: str
     digest: str
     """What the data are, in 16 hexadecimal digits."""
@@ -45,6 +44,14 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """What it is called."""
+
+    @property
+    def title(self) -> str:
+        """What people call it; also the registered model's name where nobody gives one."""
+
+    @property
+    def source_digest(self) -> str:
+        """Of the code that its runs are carried out with; empty where that is part of this package."""
 
     @property
     def parameters(self) -> Sequence[Parameter]:
@@ -68,8 +75,8 @@ class Task(Protocol):
     def problems_here(self, values: Values) -> Iterable[str]:
         """Yield what the settings ask for and this machine has not."""
 
-    def goal(self, values: Values) -> Goal:
-        """Return what ranks the runs."""
+    def goal(self, values: Values) -> Goal | None:
+        """Return what ranks the runs where nobody has said it; None where that depends on what they log."""
 
     def prepare(self, values: Values, home: Path) -> Prepared:
         """Return the data, which may be kept below `home`; raises DataError."""
@@ -89,13 +96,20 @@ class Task(Protocol):
     def chosen_on(self, job: Job, metric: str) -> str:
         """Return on what data the run was measured by this metric: only there can two values be compared."""
 
-    def train(self, job: Job, shared: Any, manager: "RunManager", checkpoint: "Checkpoint") -> RunResult:
-        """Carry out one run, or what is left of it, in a worker."""
+    @property
+    def code(self) -> Code:
+        """How a worker finds the function."""
 
-    def exporter(self, shared: Any) -> Callable[[Job], RunResult]:
-        """Return the work, for a worker, that makes a model of a finished run; it raises SweeptrailError."""
+    def exporter(self, shared: Mapping[str, Any]) -> Callable[[Job], RunResult] | None:
+        """Return the work, for a worker, that makes a model of a finished run; it raises SweeptrailError.
 
-    def sections(self, shared: Any, run_folder: Path) -> "Sequence[Section]":
+        None where the runs themselves have logged their models.
+        """
+
+    def are_valid(self, combinations: Sequence[Values]) -> list[bool]:
+        """Return for each combination of hyperparameters whether it is to be run."""
+
+    def sections(self, shared: Mapping[str, Any], run_folder: Path) -> "Sequence[Section]":
         """Return what the report shows of the champion."""
 
 

@@ -1,0 +1,1 @@
+"""Anybody's MLflow code, writing through the outbox."""

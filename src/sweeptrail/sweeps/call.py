@@ -1,0 +1,112 @@
+"""A sweep as a call of Python's: `sweeptrail.sweep(train, {"lr": [0.1, 0.01]})`."""
+
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sweeptrail.engines.processes.forkserver import ForkServer
+from sweeptrail.errors import Cancelled, SpaceError
+from sweeptrail.search.text import Parameter
+from sweeptrail.sweeps.asked import Asked
+from sweeptrail.sweeps.plan import make_plan
+from sweeptrail.sweeps.run import Outcome, engine_of, run_sweep
+from sweeptrail.sweeps.settings import OWN
+from sweeptrail.system.signals import stoppable
+from sweeptrail.tasks.find import Finder, task_of
+from sweeptrail.tasks.function import SEED, THREADS
+from sweeptrail.tasks.task import Task
+from sweeptrail.tracking.uri import Tracking
+
+
+def sweep(
+    task: Callable[..., Any] | str,
+    space: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    goal: str = "auto",
+    shared: Mapping[str, Any] | None = None,
+    valid: Callable[..., bool] | None = None,
+    resume: str | Path = "none",
+    tracking_uri: str = "",
+    experiment: str = "",
+    runs_dir: str | Path = "auto",
+    **settings: Any,
+) -> Outcome:
+    """Carry out a task for every combination of hyperparameters, tracked, in several processes.
+
+    `task` is a function `train(manager, *, lr=0.01)`, of a module, a script or a notebook, or the
+    name `module:function` of one; `space` maps hyperparameters to lists of values; `goal` is
+    `max:METRIC` or `min:METRIC`. `shared` are arrays that all processes read in the same memory, as
+    `manager.shared[name]`, and `valid(**hyperparameters)` leaves combinations out. `resume` is
+    `latest`, the folder of a sweep, or the id of its parent run. Further settings are those of
+    `sweeptrail sweep`: `engine="serial"`, `workers=2`, `seed=[0, 1]`.
+
+    >>> outcome = sweep(train, {"lr": [0.1, 0.01]}, goal="max:validation_accuracy")
+    >>> outcome.champion.params
+    {'lr': 0.1}
+
+    Raises UsageError, with every mistake, before anything is trained, and KeyboardInterrupt when it
+    is stopped.
+    """
+    from sweeptrail.training.sinks.console import for_sweep, show, summary
+
+    is_main = threading.current_thread() is threading.main_thread()
+    server = ForkServer(())
+    try:
+        with stoppable() if is_main else nullcontext(), closing(server), Finder() as finder:
+            found = finder(task) if isinstance(task, str) else task_of(task, shared, valid)
+            asked = Asked(_texts(settings, goal), task=found.name, space=_space(found, space or {}))
+            plan = make_plan(
+                asked,
+                lambda: Tracking.from_environment(uri=tracking_uri, experiment=experiment),
+                lambda _: found,
+                resume=str(resume),
+                runs_dir=str(runs_dir),
+            )
+            outcome = run_sweep(plan, partial(engine_of, server=server), for_sweep, _say)
+    except Cancelled as stopped:
+        raise KeyboardInterrupt from stopped
+    show(summary(outcome.leaderboard))
+    return outcome
+
+
+def _texts(settings: Mapping[str, Any], goal: str) -> dict[str, str]:
+    """Return settings as a person would write them; raises UsageError for a name that there is not."""
+    known = {each.name: each for each in (*OWN, SEED, THREADS)}
+    texts = {"goal": goal} if goal != "auto" else {}
+    for name, value in settings.items():
+        parameter = known.get(name)
+        texts[name] = _text(parameter, value) if parameter else ""
+    return texts
+
+
+def _text(parameter: Parameter, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    values = value if isinstance(value, (list, tuple, range)) else [value]
+    return parameter.text(tuple(values)) if parameter.is_axis else parameter.text(value)
+
+
+def _space(task: Task, space: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """Return the values of each hyperparameter as text, which is checked as that is; raises SpaceError."""
+    known = {each.name: each for each in task.parameters}
+    problems = [
+        f"{name}: expected a list of values, got {values!r}; write [{values!r}] for a single value"
+        for name, values in space.items()
+        if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__")
+    ]
+    texts = {}
+    for name, values in space.items() if not problems else ():
+        if odd := [value for value in values if not isinstance(value, (bool, int, float, str, type(None)))]:
+            problems.append(f"{name}: expected numbers, text, true or false, or None, got {odd[0]!r}; write it as text")
+        texts[name] = known[name].text(tuple(values)) if name in known else ""
+    if problems:
+        raise SpaceError(problems)
+    return texts
+
+
+def _say(message: str) -> None:
+    print(f"sweeptrail: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""What runs train: a function of hyperparameters, anybody's."""
