@@ -10,8 +10,7 @@ from sweeptrail.outbox import sweep_folder
 from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.results.find import find_local, nowhere
 from sweeptrail.search import text
-from sweeptrail.sweeps.asked import Asked
-from sweeptrail.sweeps.resume import merged
+from sweeptrail.sweeps.asked import Asked, merged, with_file_read
 from sweeptrail.sweeps.settings import Settings, parameters_of, parse
 from sweeptrail.tasks.task import BUILT_IN, DEFAULT_TASK, Prepared, Task
 from sweeptrail.tracking.uri import Tracking
@@ -59,6 +58,7 @@ def make_plan(
         raise UsageError(problems)
     texts, mistakes = asked.texts(task, with_defaults=bool(server and server.adopt))
     problems += mistakes
+    texts = _collect(lambda: with_file_read(texts, task), problems) or texts
     settings = _collect(lambda: parse(_with_recorded(task, texts, before), task), problems)
     right, _ = text.parse(parameters_of(task), texts)
     # What somebody else's function makes of wrong settings need not be waited for.
@@ -66,7 +66,7 @@ def make_plan(
     prepared = _collect(lambda: task.prepare(right, home), problems) if is_wanted else None
     if settings:
         problems += task.problems_here(settings.values)
-        if not any(True for _ in settings.grid()):
+        if _collect(settings.grid, problems) == []:
             problems.append("no combination is valid: valid() refuses them all; write others")
     if problems or not (settings and server and prepared):
         raise UsageError(problems)
