@@ -8,7 +8,8 @@ from pathlib import Path
 from sweeptrail.errors import SettingsError
 from sweeptrail.search import listed
 from sweeptrail.search.text import Parameter
-from sweeptrail.sweeps.settings import NAME, RUNS, parameters_of
+from sweeptrail.sweeps.options import NAME, RUNS
+from sweeptrail.sweeps.settings import parameters_of
 from sweeptrail.tasks.function import SEED, THREADS
 from sweeptrail.tasks.task import DEFAULT_TASK, Task, find_task
 

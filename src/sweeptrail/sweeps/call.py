@@ -12,9 +12,9 @@ from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.errors import Cancelled, SpaceError
 from sweeptrail.search.text import Parameter
 from sweeptrail.sweeps.asked import Asked
+from sweeptrail.sweeps.options import OWN
 from sweeptrail.sweeps.plan import make_plan
 from sweeptrail.sweeps.run import Outcome, engine_of, run_sweep
-from sweeptrail.sweeps.settings import OWN
 from sweeptrail.system.signals import stoppable
 from sweeptrail.tasks.find import Finder, task_of
 from sweeptrail.tasks.function import SEED, THREADS
@@ -58,7 +58,7 @@ def sweep(
     try:
         with stoppable() if is_main else nullcontext(), closing(server), Finder() as finder:
             found = finder(task) if isinstance(task, str) else task_of(task, shared, valid)
-            asked = Asked(_texts(settings, goal), task=found.name, space=_space(found, space or {}))
+            asked = Asked(_texts(settings, goal), task=found.name, space=_space(found, {} if space is None else space))
             plan = make_plan(
                 asked,
                 lambda: Tracking.from_environment(uri=tracking_uri, experiment=experiment),
