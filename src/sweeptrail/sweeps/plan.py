@@ -64,8 +64,11 @@ def make_plan(
         raise UsageError(problems)
     texts, mistakes = asked.texts(task, with_defaults=bool(server and server.adopt))
     problems += mistakes
-    texts = _collect(lambda: with_file_read(texts, task), problems) or texts
-    settings = _collect(lambda: parse(_with_recorded(task, texts, before), task), problems)
+    read = _collect(lambda: with_file_read(texts, task), problems)
+    texts = read or texts
+    settings = (
+        _collect(lambda: parse(_with_recorded(task, texts, before), task), problems) if read is not None else None
+    )
     right, _ = text.parse(parameters_of(task), texts)
     # What somebody else's function makes of wrong settings need not be waited for.
     is_wanted = task.name == DEFAULT_TASK or not problems
