@@ -53,6 +53,11 @@ class ParentJournal:
         described = {tags.SETTINGS: json.dumps(settings), tags.GOAL: goal, tags.COLUMNS: ",".join(columns)}
         self._journal.write(Tags(described))
 
+    def add_tags(self, values: Mapping[str, str]) -> None:
+        """Tell the tags that a person has given the sweep, and its name where it has one."""
+        if values:
+            self._journal.write(Tags(values))
+
     def add_params(self, params: Mapping[str, str]) -> None:
         """Tell the settings as params, which can never be changed."""
         self._journal.write(Params(params))

@@ -14,6 +14,7 @@ from typing import Any
 from sweeptrail.errors import SweeptrailError, UsageError, one_line
 from sweeptrail.system.shared_arrays import pack, unpack
 from sweeptrail.tasks.code import Importable
+from sweeptrail.tasks.function import are_valid
 from sweeptrail.tasks.shared import shared_values
 from sweeptrail.tasks.signature import Signature, read_signature
 
@@ -108,8 +109,7 @@ def _signature(code: Importable, _: socket.socket) -> Signature:
 
 
 def _are_valid(code: Importable, _: socket.socket, combinations: Sequence[Mapping[str, Any]]) -> list[bool]:
-    valid = _module(code).valid
-    return [bool(valid(**each)) for each in combinations]
+    return are_valid(_module(code).valid, combinations)
 
 
 def _prepare(code: Importable, outgoing: socket.socket) -> None:
