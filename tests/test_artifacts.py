@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from mlflow import MlflowClient
 
 from sweeptrail.errors import SweeptrailError, UsageError
 from sweeptrail.outbox import journal
+from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.entries import Artifact
 from sweeptrail.outbox.run_journal import RunJournal
-from sweeptrail.records import Job
+from sweeptrail.records import Job, RunResult, RunStart
 from sweeptrail.tasks.task_run import TaskRun
+from sweeptrail.tracking.client import TrackingServer
 from tests.inside_run import deliver, files_of
 from tests.server import mlflow_server
+from tests.small_sweep import close_parent, open_parent, runs_of
 
 NAME = "1_lr=0.1"
 
@@ -125,7 +129,7 @@ def test_a_file_that_was_written_and_not_told_is_told_when_the_run_goes_on(sweep
 
 GOOD = [
     "ü ñ 漢.txt",
-    "a b?&=+;,'\"<>|*:$!~`@{}[]().txt",
+    "a b&=+;,'\"<>|*:$!~`@{}[]().txt",
     "100%.txt",
     ".hidden",
     "-rf",
@@ -135,6 +139,7 @@ GOOD = [
 ]
 
 
+@pytest.mark.slow
 def test_odd_names_arrive_at_a_server(tmp_path: Path, sweep: Path) -> None:
     with run_of(sweep) as manager:
         for name in GOOD:
@@ -144,11 +149,35 @@ def test_odd_names_arrive_at_a_server(tmp_path: Path, sweep: Path) -> None:
     assert found == {str(Path(name)): name.encode() for name in GOOD}
 
 
+@pytest.mark.slow
+def test_names_that_plain_mlflow_code_has_chosen_do_not_keep_the_rest_from_arriving(
+    tmp_path: Path, sweep: Path
+) -> None:
+    sink = RunJournal(str(sweep), parent=sweep.name, tags={})
+    sink.begin(RunStart(1, NAME, {"lr": 0.1}, time=1000.0))
+    for name in ("why?.txt", "a#b.txt", "plain.txt"):
+        (sweep / NAME / name).write_text(name)
+        sink.add_artifact(sweep / NAME / name, "")
+    sink.end(RunResult(1, NAME, {"lr": 0.1}, "FINISHED", time=1010.0))
+    close_parent(sweep, open_parent(sweep))
+    with mlflow_server(tmp_path / "server") as server:
+        courier = Courier(server.uri, sweep)
+        courier.deliver()
+        assert courier.waiting() == 0
+        assert all("a#b.txt" in refusal or "confirmation" in refusal for refusal in courier.refusals)
+        [run] = [run for run in runs_of(server.uri, sweep.name) if "mlflow.parentRunId" in run.data.tags]
+        assert run.info.status == "FINISHED"
+        listed = [item.path for item in MlflowClient(server.uri).list_artifacts(run.info.run_id)]
+        assert listed == ["plain.txt", "why?.txt"]
+        tracking = TrackingServer(server.uri)
+        assert tracking.download(run, "why?.txt", tmp_path).read_text() == "why?.txt"
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "", ".", "/", "/etc/passwd", "..", "../a.txt", "a/../../b.txt", "%2e%2e/a.txt", "%252e%252e/a.txt", "..\\a.txt",
-        "C:\\a.txt", "C:/a.txt", "a#b.txt", "a%23b.txt", "a\nb.txt", "a\0b.txt", "a\x1b[31m.txt", "%41.txt",
+        "C:\\a.txt", "C:/a.txt", "a#b.txt", "a%23b.txt", "a?b.txt", "a\nb.txt", "a\0b.txt", "a\x1b[31m.txt", "%41.txt",
     ],
 )  # fmt: skip
 def test_a_name_that_leads_elsewhere_or_that_a_server_refuses_is_refused_at_once(sweep: Path, name: str) -> None:

@@ -92,7 +92,7 @@ def _check(name: str) -> None:
     """Raise UsageError for a name that a tracking server would refuse, or take for another."""
     decoded = unquote(unquote(name))  # as a server does, to see what is hidden
     parts = decoded.split("/")
-    is_odd = any(each in decoded for each in "#\\") or not decoded.isprintable() or decoded != name
+    is_odd = any(each in decoded for each in "?#\\") or not decoded.isprintable() or decoded != name
     if is_odd or not Path(name).parts or ".." in parts or decoded.startswith("/") or PureWindowsPath(decoded).drive:
         raise UsageError(f"an artifact's name: expected a path such as plots/curve.png, got {name!r}")
 

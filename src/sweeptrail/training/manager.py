@@ -176,10 +176,7 @@ class RunManager:
         self._keep_files("log_figure()", lambda folder: artifacts.write_figure(figure, folder, name))
 
     def log_model(self, model: "nn.Module | str | Path", example: Any = None) -> None:
-        """Keep the run's model, which the sweep registers if the run is its champion.
-
-        It is a network with an `example` of at least two samples, or a folder of MLflow's `save_model`.
-        """
+        """Keep the run's model: a network, with an `example` of two samples or more, or a folder of MLflow's."""
         from sweeptrail.training import models  # it loads numpy
 
         run = self._open_run("log_model()")

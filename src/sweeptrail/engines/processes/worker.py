@@ -31,6 +31,7 @@ def work_until_told(connection: Connection, work: Sequence[int], lifeline: int) 
     The work is what `unpack` makes of its descriptors. `lifeline` is the read end of a pipe that
     closes when the fork server dies.
     """
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's, or one with windows, is not for a process without either
     signal.signal(signal.SIGTERM, _cancel)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
