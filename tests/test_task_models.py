@@ -14,13 +14,14 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from sklearn.linear_model import LogisticRegression
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import sweeptrail
 from sweeptrail.errors import SweeptrailError, UsageError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import Artifact
 from sweeptrail.outbox.run_journal import RunJournal
-from sweeptrail.records import Epoch, Job
+from sweeptrail.records import Job
 from sweeptrail.sweeps.run import Outcome
 from sweeptrail.tasks.task_run import TaskRun
 from sweeptrail.training.manager import RunManager
@@ -94,7 +95,7 @@ class OneSize(nn.Module):
 
 
 def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
-    manager, anything = open_run(tmp_path), Any
+    manager = open_run(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "MLmodel").write_text("flavors: {}")
     cases: list[tuple[str, type[SweeptrailError], Any, Any]] = [
@@ -110,7 +111,6 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
         ("Network cannot be exported", SweeptrailError, Network(), SAMPLES[:, :3]),
         ("OneSize cannot be exported", SweeptrailError, OneSize(), SAMPLES[:2]),
     ]
-    assert anything
     for said, kind, model, example in cases:
         with pytest.raises(kind) as caught:
             manager.log_model(model, example)
@@ -249,7 +249,6 @@ def test_the_champion_s_network_loads_as_a_run_s_and_as_the_registered_model(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcome = sweep(classify, {"strength": [1.0, 2.0]})
-    network = nn.Linear(4, 3)
     torch.manual_seed(0)
     network = nn.Linear(4, 3)
     with torch.no_grad():
@@ -282,17 +281,20 @@ def assert_loads(here: Path, monkeypatch: pytest.MonkeyPatch, name: str, expecte
 
 
 @pytest.mark.slow
-def test_a_loop_of_one_s_own_keeps_files_and_models_too(here: Path) -> None:
+def test_a_loop_of_one_s_own_keeps_files_and_models_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "elsewhere").mkdir()
     manager, network = RunManager(), nn.Linear(4, 3)
     made = model_folder(here)
     for run in sweeptrail.RunBuilder.get_runs({"lr": [0.1, 0.2]}):
-        manager.begin_run(run, network, [])
+        manager.begin_run(run, network, DataLoader(TensorDataset(torch.rand(2, 4)), batch_size=2))
+        monkeypatch.chdir(here / "elsewhere")
         manager.log_text(f"lr is {run.lr}", "notes/lr.txt")
         manager.log_artifact(made / "data", "all")
         manager.log_model(made)
         manager.log_model(made)
         manager.end_run()
     manager.save("results")
+    monkeypatch.chdir(here)
     client = MlflowClient(f"sqlite:///{here}/mlflow.db")
     _, runs = family(here)
     assert len(runs) == 2
@@ -307,12 +309,10 @@ def test_a_loop_of_one_s_own_keeps_files_and_models_too(here: Path) -> None:
 def test_exported_twice_after_the_same_epoch_it_is_the_same(tmp_path: Path) -> None:
     manager, network = open_run(tmp_path), nn.Linear(4, 3)
     for _ in manager.epochs(1):
-        manager.track_loss(0.5) if manager.loader else None
-    assert manager.epoch_count == 1
+        pass
     folder = tmp_path / "sweep" / "1_lr=0.1" / "model"
     contents = []
     for _ in range(2):
         manager.log_model(network, SAMPLES)
         contents.append({path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
     assert contents[0] == contents[1]
-    assert isinstance(manager._run.epochs[-1] if manager._run else None, Epoch)

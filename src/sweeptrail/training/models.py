@@ -30,7 +30,7 @@ def write(model: Any, example: Any, run_folder: Path, time: float) -> list[Kept]
     folder = run_folder / FOLDER
     if isinstance(model, (str, Path)):
         _copy(Path(os.path.abspath(model)), folder)
-    elif hasattr(model, "state_dict") and hasattr(model, "forward"):
+    elif hasattr(model, "state_dict") and hasattr(model, "forward") and not isinstance(model, type):
         _export(model, example, folder, time)
     else:
         raise UsageError(
