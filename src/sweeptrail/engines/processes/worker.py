@@ -48,7 +48,7 @@ def work_until_told(connection: Connection, work: Sequence[int], lifeline: int) 
 
 def _answer_jobs(connection: Connection, descriptors: Sequence[int]) -> None:
     try:
-        work = unpack(descriptors)
+        work = unpack(descriptors, adopt=True)
     except Exception as error:
         connection.send(SweeptrailError(f"a worker cannot load the work:\n{traceback.format_exc()}{_hint(error)}"))
         return
