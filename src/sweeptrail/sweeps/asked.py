@@ -38,7 +38,8 @@ class Asked:
             f"write {name}={options.pop(name)} behind the task, or in space"
             for name in foreign
         ]
-        return {**options, **self.space}, [*self.problems, *problems]
+        space = without_defaults(task.parameters, self.space) if with_defaults else self.space
+        return {**options, **space}, [*self.problems, *problems]
 
 
 def read_words(words: Sequence[str], *, task: str, space: str, options: Mapping[str, str]) -> Asked:

@@ -97,6 +97,10 @@ OWN = (
 )
 
 
+OPTIONS = ("task", "space", "resume", "tracking", "tracking_uri", "experiment", "runs_dir")
+"""What else a command that carries out a sweep is told by options."""
+
+
 def parameters_of(task: Task) -> tuple[Parameter, ...]:
     """Return all that can be set of a sweep of this task, in the order of the help."""
     return (*task.parameters, *OWN)
@@ -165,6 +169,8 @@ def parse(texts: Mapping[str, str], task: Task) -> Settings:
 
     Raises SettingsError with every mistake in every text.
     """
+    if clashes := list(_named_like_options(task)):
+        raise SettingsError(clashes)
     values, problems = text.parse(parameters_of(task), texts)
     problems += task.problems(values)
     if values.get("run_timeout") and values.get("engine") == "serial":
@@ -175,3 +181,12 @@ def parse(texts: Mapping[str, str], task: Task) -> Settings:
     if problems:
         raise SettingsError(problems)
     return Settings(task, values)
+
+
+def _named_like_options(task: Task) -> Iterator[str]:
+    """Yield a sentence for each parameter of the task whose name already means something of the sweep."""
+    better = {"workers": "num_workers", "retries": "num_retries"}
+    for each in task.parameters:
+        if each.name in {own.name for own in OWN} | {*OPTIONS}:
+            name = better.get(each.name, f"task_{each.name}")
+            yield f"{each.name}: is named like an option of the sweep; rename it, {name} for one"
