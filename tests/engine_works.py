@@ -1,12 +1,16 @@
 """What the tests of the engines have done with a job; workers import this, so it needs no pytest."""
 
+import ctypes
+import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +97,104 @@ def print_something(job: Job) -> RunResult:
     print(f"out of {job.name}")
     print(f"trouble in {job.name}", file=sys.stderr)
     return square(job)
+
+
+def tracked(jobs: Sequence[Job], folder: Path) -> list[Job]:
+    """Return the jobs with a folder each and a sink, which says that they are tracked; the work need not build it."""
+    return [replace(job, folder=str(folder / job.name), sinks=("outbox",)) for job in jobs]
+
+
+def print_in_every_way(job: Job) -> RunResult:
+    print(f"python {job.index}")
+    print(f"trouble {job.index}", file=sys.stderr)
+    os.write(1, b"descriptor\n")
+    ctypes.CDLL(None).puts(b"library in C")
+    subprocess.run(["echo", "program"], check=True)
+    sys.stdout = io.StringIO()  # and it stays there
+    print("into the void")
+    subprocess.run("echo to stderr >&2", shell=True, check=True)
+    ctypes.CDLL(None).printf(b"%s", b"without a newline")
+    return square(job)
+
+
+def close_stdout(job: Job) -> RunResult:
+    print(f"before {job.index}")
+    sys.stdout.close()
+    return square(job)
+
+
+def print_and_die(job: Job) -> RunResult:
+    print("last words")
+    print("and more", end="", flush=True)
+    ctypes.CDLL(None).puts(b"library in C")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return square(job)
+
+
+def print_until_it_is_cut(job: Job) -> RunResult:
+    print("the beginning")
+    with Path(job.folder, "output.log").open("rb", buffering=0) as log:
+        for number in count():
+            print(f"{number} ".ljust(100_000, "."))
+            log.seek(5_000_000)
+            if b"cut out" in log.read(100):
+                break
+    print("the end")
+    return finished(job, printed=number * 100_000)
+
+
+def hang(job: Job, how: Callable[[], object]) -> RunResult:
+    """Do the second job in a way that never ends."""
+    if job.index == 2:
+        print("about to hang")
+        how()
+    return square(job)
+
+
+def sleep_for_ever(job: Job) -> RunResult:
+    return hang(job, lambda: time.sleep(600))
+
+
+def spin_for_ever(job: Job) -> RunResult:
+    def spin() -> None:
+        while True:
+            pass
+
+    return hang(job, spin)
+
+
+def ignore_the_word_to_end(job: Job) -> RunResult:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return sleep_for_ever(job)
+
+
+def hold_python_s_lock(job: Job) -> RunResult:
+    def lock_twice() -> None:
+        library = ctypes.PyDLL(None)  # which, unlike CDLL, does not let go of it
+        mutex = ctypes.create_string_buffer(64)
+        library.pthread_mutex_lock(mutex)
+        library.pthread_mutex_lock(mutex)
+
+    return hang(job, lock_twice)
+
+
+def catch_everything(job: Job) -> RunResult:
+    def never_mind() -> None:
+        try:
+            time.sleep(600)
+        except BaseException as error:
+            print(type(error).__name__)
+
+    return hang(job, never_mind)
+
+
+def stop_deaf(job: Job) -> RunResult:
+    def stop() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(600)
+
+    return hang(job, stop)
 
 
 def leave_a_thread_behind(job: Job) -> RunResult:

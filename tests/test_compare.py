@@ -1,6 +1,7 @@
 """The comparison of sweeps: the same from the folder and from the tracking server, and the command."""
 
 import json
+import math
 import sqlite3
 import time
 from dataclasses import replace
@@ -13,20 +14,24 @@ from sweeptrail.cli import main
 from sweeptrail.cli.compare import compare
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
+from sweeptrail.outbox.entries import Metrics
 from sweeptrail.outbox.journal import append
+from sweeptrail.outbox.pull import pull
 from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
 from sweeptrail.results import table as results_table
+from sweeptrail.results.columns import table_rows
 from sweeptrail.results.compare import with_unique_names
-from sweeptrail.results.leaderboard import RankedRun, make_leaderboard, table_rows
-from sweeptrail.results.runs_on_disk import RUNS, as_json, runs_in
+from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
+from sweeptrail.results.runs_on_disk import RUNS, as_json, from_json, runs_in
 from sweeptrail.results.runs_on_server import gather
 from sweeptrail.sweeps import maintenance
 from sweeptrail.sweeps.settings import parse
 from sweeptrail.system.files import write_whole
 from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 from sweeptrail.tracking.client import PAGE
+from sweeptrail.tracking.ui_links import Where
 from tests import written as entries
 from tests.commands import new_store, sweep
 from tests.proxy import proxy_before
@@ -50,8 +55,10 @@ def ran(index: int, status: Status = "FINISHED") -> RunResult:
     return RunResult(index, f"{index}_lr=0.{index}", params, status, epochs, metrics, error, time=1010.0 + index)
 
 
-def write_run(folder: Path, result: RunResult, *, ends: bool = True) -> None:
-    sink = RunJournal(str(folder), parent=folder.name, tags={})
+def write_run(folder: Path, result: RunResult, *, ends: bool = True, final: str | None = None) -> None:
+    """Write the journal of a run, which says which metrics have a final value as runs since version 0.1 do."""
+    tags = {} if final is None else {"sweeptrail.final": final, "sweeptrail.key": str(result.index)}
+    sink = RunJournal(str(folder), parent=folder.name, tags=tags)
     start = RunStart(result.index, result.name, result.params, {"optimizer": "adam", "seed": 0}, time=1000.0)
     sink.begin(start)
     for epoch in result.epochs:
@@ -305,3 +312,172 @@ def test_hyperparameters_that_are_called_like_our_columns_keep_both() -> None:
     run = replace(ran(1), params={"rank": 4, "sweep": "fast"})
     [row] = table_rows(make_leaderboard([RankedRun("mine", run)]))
     assert (row["rank"], row["param_rank"], row["sweep"], row["param_sweep"]) == (1, 4, "mine", "fast")
+
+
+def finals(index: int, **metrics: float) -> RunResult:
+    """Return a run without epochs that has these final values."""
+    return RunResult(index, f"{index}_lr=0.{index}", {"lr": index / 10}, "FINISHED", (), metrics, time=1010.0)
+
+
+def write_task(folder: Path, uri: str, *results: RunResult, goal: str = "") -> None:
+    """Write the journals of a sweep of a task of somebody's own."""
+    folder.mkdir(parents=True)
+    settings = {"lr": ",".join(str(result.params["lr"]) for result in results)}
+    Description(folder.name, time.time(), uri, settings, [], goal=goal, columns=["lr"]).write(folder)
+    parent = journal.Journal(folder / journal.FILE_NAME)
+    parent.append(entries.opened(folder.name, name=folder.name, time=1000.0, tags={"sweeptrail.folder": str(folder)}))
+    told = {"sweeptrail.settings": json.dumps(settings), "sweeptrail.goal": goal, "sweeptrail.columns": "lr"}
+    parent.append(entries.tags(told))
+    for result in results:
+        write_run(folder, result, final=",".join(result.metrics))
+    for file in results_table.save(results_table.rows(results), folder / "results"):
+        parent.append(entries.artifact(file.name))
+    parent.append(entries.closed("FINISHED", time=1020.0))
+    parent.close()
+
+
+def by_step(folder: Path, index: int, name: str, *values: float) -> None:
+    """Put what a run has logged by steps at the beginning of its journal, as if it had done so while it went on."""
+    path = folder / f"{index}_lr=0.{index}" / journal.FILE_NAME
+    opened, *rest = [entry for entry, _ in journal.read(path)]
+    path.unlink()
+    steps = [Metrics({name: value}, step, 1_001_000 + step) for step, value in enumerate(values, start=1)]
+    append(path, opened, *steps, *rest)
+
+
+def epochs_of(index: int, *values: float) -> tuple[Epoch, ...]:
+    """Return epochs that have neither loss nor accuracy."""
+    return tuple(
+        Epoch(index, number, None, None, 2.0, 2.0 * number, {"rmse": value}, time=1000.0 + number)
+        for number, value in enumerate(values, start=1)
+    )
+
+
+def test_runs_without_epochs_are_compared_by_their_final_values_or_those_of_their_highest_step(tmp_path: Path) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs" / "own"
+    write_task(folder, uri, finals(1, rmse=0.5), finals(2, rmse=0.25), finals(3), goal="min:rmse")
+    by_step(folder, 3, "rmse", 0.1, 0.3)
+    shown = run_command(tmp_path, "own").output
+    assert shown.splitlines() == [
+        "rank   lr    rmse  run",
+        "   1  0.2  0.2500    2",
+        "   2  0.3  0.3000    3",
+        "   3  0.1  0.5000    1",
+        "",
+        "lr=0.2 is 0.0500 ahead of lr=0.3 in rmse; one seed cannot say how sure that is: write seed=0,1,2.",
+    ]
+    run_id = deliver(folder, uri)
+    here, there = runs_in(folder), gather(uri, run_id)
+    assert untimed(there) == untimed(here)
+    assert [one.result.duration for one in there] == [one.result.duration for one in here] == [10.0] * 3
+    folder.rename(tmp_path / "elsewhere")
+    assert run_command(tmp_path, run_id).output == shown
+
+
+def test_a_metric_of_every_epoch_may_have_a_final_value_and_other_metrics_steps_of_their_own(tmp_path: Path) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs" / "own"
+    epochs = (epochs_of(1, 0.5, 0.25), epochs_of(2, 0.5, 0.75, 1.0))
+    write_task(folder, uri, *(replace(finals(i, rmse=0.125), epochs=each) for i, each in enumerate(epochs, start=1)))
+    by_step(folder, 1, "gradient", 1.0, 2.0, 3.0)
+    run_id = deliver(folder, uri)
+    here = runs_in(folder)
+    assert untimed(gather(uri, run_id)) == untimed(here)
+    pulled = pull(uri, run_id, tmp_path / "pulled")
+    assert pulled
+    found = [replace(one.result, latest={}) for one in runs_in(pulled)]
+    # Which of the metrics at the step of an epoch were logged by steps the server does not know.
+    assert [each.metrics for each in found[0].epochs] == [
+        {**epoch.metrics, "gradient": float(epoch.epoch)} for epoch in here[0].result.epochs
+    ]
+    assert found[1] == here[1].result
+    assert [one.result.finals for one in runs_in(pulled)] == [
+        one.result.finals | more for one, more in zip(here, [{"gradient": 2.0}, {}], strict=True)
+    ]
+
+
+def test_the_file_of_all_runs_keeps_those_without_epochs() -> None:
+    runs = [
+        RankedRun("mine", replace(finals(1, rmse=0.5), latest={"gradient": math.inf}, duration=2.5), "a", "0"),
+        RankedRun("mine", replace(finals(2, rmse=0.5), metrics={}), "b", "0"),
+    ]
+    found = from_json(as_json(make_leaderboard(runs), "parent"), "mine", Where("0", "parent"), None)
+    assert found == runs
+    assert [one.result.duration for one in found] == [2.5, None]
+
+
+def test_a_run_of_a_sweep_that_goes_on_has_what_the_server_knows_of_it(tmp_path: Path) -> None:
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs" / "own"
+    write_task(folder, uri, replace(finals(1, auc=0.5), epochs=epochs_of(1, 0.5, 0.25)), finals(2, rmse=0.5))
+    (folder / "results.json").write_text("[]")
+    found = gather(uri, deliver(folder, uri))
+    assert [one.result.finals for one in found] == [
+        {"auc": 0.5, "rmse": 0.25, "epoch_duration": 2.0, "run_duration": 4.0},
+        {"rmse": 0.5},
+    ]
+    assert [len(one.result.epochs) for one in found] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("table", "   1  0.2         100     True         0.2500"),
+        ("csv", ",loss_deviation,"),
+        ("json", '"min:loss"'),
+        ("html", "By training loss in the last epoch, the lowest first."),
+    ],
+)
+def test_another_goal_ranks_anew_in_every_form(form: str, shown: str, tmp_path: Path) -> None:
+    write_sweep(tmp_path / "runs" / "a", f"sqlite:///{tmp_path}/mlflow.db")
+    for goal, first, second in (("max:loss", "1_lr=0.1", "2_lr=0.2"), ("min:loss", "2_lr=0.2", "1_lr=0.1")):
+        result = run_command(tmp_path, "a", "--goal", goal, "--format", form)
+        assert result.exit_code == 0, result.output
+        if form in ("csv", "json"):
+            assert result.stdout.index(first) < result.stdout.index(second)
+    assert shown in result.stdout
+
+
+def test_sweeps_with_different_goals_need_one_to_be_compared_by(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    write_task(tmp_path / "runs" / "a", uri, finals(1, rmse=0.5, accuracy=0.9), goal="min:rmse")
+    write_task(tmp_path / "runs" / "b", uri, finals(1, rmse=0.25, accuracy=0.8), goal="max:accuracy")
+    refused = run_command(tmp_path, "a", "b")
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        "error: goal: expected sweeps that have the same, got min:rmse (a) and max:accuracy (b); "
+        "write --goal min:rmse, say\n"
+    )
+    for goal, first in (("min:rmse", "b"), ("max:accuracy", "a")):
+        chosen = json.loads(run_command(tmp_path, "a", "b", "--goal", goal, "--format", "json").stdout)
+        assert (chosen["goal"], chosen["places"][0]["sweep"]) == (goal, first)
+
+
+@pytest.mark.parametrize("goal", ["rmse", "max:", "least:rmse"])
+def test_a_goal_that_cannot_be_understood_is_one_clear_line(goal: str, tmp_path: Path) -> None:
+    write_task(tmp_path / "runs" / "a", f"sqlite:///{tmp_path}/mlflow.db", finals(1, rmse=0.5))
+    refused = run_command(tmp_path, "a", "--goal", goal)
+    assert refused.exit_code == 2
+    assert refused.stderr == f"error: goal: expected max:NAME or min:NAME, got {goal!r}; write min:loss, say\n"
+
+
+@pytest.mark.parametrize(
+    ("goal", "line"),
+    [
+        ([], "nothing is ranked: no goal was given; the runs have rmse, mae; write --goal min:rmse or --goal max:rmse"),
+        (["--goal", "max:auc"], "nothing is ranked: no run has auc, the goal; the runs have rmse, mae"),
+    ],
+)
+def test_when_nothing_is_ranked_every_form_says_why(goal: list[str], line: str, tmp_path: Path) -> None:
+    write_task(tmp_path / "runs" / "a", f"sqlite:///{tmp_path}/mlflow.db", finals(1, rmse=0.5, mae=0.25))
+    assert run_command(tmp_path, "a", *goal).stdout == f"{line}\n"
+    csv = run_command(tmp_path, "a", *goal, "--format", "csv")
+    assert (csv.exit_code, csv.stdout, csv.stderr) == (0, "rank\n", f"sweeptrail: {line}\n")
+    content = json.loads(run_command(tmp_path, "a", *goal, "--format", "json").stdout)
+    assert (content["remark"], content["places"], content["unranked"][0]["status"]) == (line, [], "FINISHED")
+    assert line[1:] in run_command(tmp_path, "a", *goal, "--format", "html").stdout
+
+
+def test_a_run_without_the_goal_s_metric_is_named_and_not_ranked(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    write_task(tmp_path / "runs" / "a", uri, finals(1, rmse=0.5), finals(2, mae=0.0), goal="min:rmse")
+    lines = run_command(tmp_path, "a").stdout.splitlines()
+    assert lines[1:] == ["   1  0.1  0.5000    1", "", "2_lr=0.2  FINISHED  has no rmse: not ranked"]

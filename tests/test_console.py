@@ -10,7 +10,8 @@ from rich.console import Console as RichConsole
 
 from sweeptrail.records import Epoch, Goal, RunResult, RunStart
 from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
-from sweeptrail.training.sinks.console import REFRESHES, SHOWN_ROWS, Console, summary
+from sweeptrail.training.sinks.console import Console, summary
+from sweeptrail.training.sinks.views import REFRESHES, SHOWN_ROWS
 
 LONG_NAME = "3_lr=0.01,batch_size=100,shuffle=True"
 
@@ -335,3 +336,97 @@ def test_the_summary_in_color_is_the_same_text(terminal):
     RichConsole(file=terminal, force_terminal=True, width=80).print(summary(board(results)))
     assert "\x1b[" in terminal.getvalue()
     assert [line.rstrip() for line in frames(terminal)] == [line.rstrip() for line in rendered(results).split("\n")]
+
+
+def test_the_metric_of_the_goal_comes_first_and_a_line_shows_three_at_most():
+    file = io.StringIO()
+    console = Console(8, file, Goal("rmse", greater_is_better=False))
+    console.begin(start())
+    console.epoch(epoch(1, validation_loss=0.5, validation_accuracy=0.8433, rmse=0.1))
+    assert file.getvalue() == "run 1/8  1_lr=0.01  epoch 1/3  rmse 0.1000  loss 0.4123  accuracy 0.8512  8.1 s\n"
+
+
+@pytest.mark.parametrize("goal", [None, Goal("validation_accuracy"), Goal("loss", greater_is_better=False)])
+def test_a_goal_that_is_shown_anyway_changes_nothing(goal):
+    file = io.StringIO()
+    console = Console(8, file, goal)
+    console.begin(start())
+    console.epoch(epoch(1, validation_accuracy=0.8433))
+    assert "  loss 0.4123  accuracy 0.8512  validation_accuracy 0.8433  8.1 s" in file.getvalue()
+
+
+def test_an_epoch_shows_what_there_is_where_nobody_counts_loss_and_accuracy():
+    file = io.StringIO()
+    console = Console(8, file)
+    console.begin(start())
+    console.epoch(Epoch(1, 1, None, None, math.nan, math.nan, dict.fromkeys(("a", "b", "c", "d"), 0.5)))
+    assert file.getvalue() == "run 1/8  1_lr=0.01  epoch 1/3  a 0.5000  b 0.5000  c 0.5000\n"
+
+
+def without_epochs(index, status="FINISHED", warnings=(), error=None, **metrics):
+    name = f"{index}_lr=0.01"
+    return RunResult(index, name, {}, status, (), metrics, error, tuple(warnings), duration=12.34)
+
+
+def test_a_run_without_epochs_is_one_line_when_it_ends():
+    file = io.StringIO()
+    console = Console(8, file)
+    console.end(without_epochs(2, validation_accuracy=0.9))
+    assert file.getvalue() == "run 2/8  2_lr=0.01  validation_accuracy 0.9000  12.3 s\n"
+
+
+def test_what_went_wrong_beside_a_run_is_a_line_each_and_counted_in_the_summary():
+    file = io.StringIO()
+    warned = without_epochs(2, warnings=["TensorBoard stopped at epoch 1: disk full", "x"], accuracy=0.5)
+    Console(8, file).end(warned)
+    assert file.getvalue().splitlines()[:2] == [
+        "run 2/8  2_lr=0.01  warning: TensorBoard stopped at epoch 1: disk full",
+        "run 2/8  2_lr=0.01  warning: x",
+    ]
+    assert "2 warnings in 1 run\n" in re.sub(" +\n", "\n", rendered([warned], "accuracy"))
+    assert "warning" not in rendered([without_epochs(2, accuracy=0.5)], "accuracy")
+
+
+@pytest.mark.parametrize(("goal", "best"), [("max:rmse", "0.7500 (3_lr=0.01)"), ("min:rmse", "0.2500 (1_lr=0.01)")])
+def test_the_bar_of_the_sweep_shows_the_best_so_far_by_the_goal(terminal, goal, best):
+    with Console(4, terminal, Goal.parse(goal)) as console:
+        console.recall(1, 0, result=without_epochs(1, rmse=0.25))
+        for result in (
+            without_epochs(2, rmse=0.5),
+            without_epochs(3, rmse=0.75),
+            without_epochs(4, rmse=math.nan),
+            without_epochs(4, "FAILED", rmse=0.0),
+        ):
+            console.end(result)
+    drawn = [line.rstrip() for line in frames(terminal) if line.strip()]
+    assert re.fullmatch(rf"sweep  best {re.escape(best)} +━.* 4/4 .*", drawn[-1])
+    assert max(map(len, drawn)) <= 80
+
+
+def test_runs_of_different_length_fill_the_bar_of_the_sweep(terminal):
+    with Console(3, terminal) as console:
+        for index, epochs in ((1, 2), (2, 5), (3, None)):
+            console.begin(start(index, epochs=epochs))
+            console.end(result(index, epochs=[epoch(number, run=index) for number in range(1, (epochs or 9) + 1)]))
+    drawn = [line.rstrip() for line in frames(terminal) if line.strip()]
+    assert re.search(r" 8/8 +3 of 3 runs", drawn[-1])
+
+
+def test_the_summary_of_runs_without_epochs_has_no_empty_columns():
+    text = rendered([without_epochs(1, rmse=123456.7), without_epochs(2, rmse=2.5)], "rmse")
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[:4] == [
+        ["Best", "first,", "by", "rmse"],
+        ["rank", "run", "rmse", "seconds", "status"],
+        ["1", "1_lr=0.01", "123456.7000", "12.3", "FINISHED"],
+        ["2", "2_lr=0.01", "2.5000", "12.3", "FINISHED"],
+    ]
+
+
+def test_the_summary_says_why_nothing_and_who_is_not_ranked():
+    nothing = rendered([without_epochs(1, rmse=0.5), without_epochs(2, "FAILED", error="E: x")], "auc", width=200)
+    assert "rank " not in nothing
+    assert "nothing is ranked: no run has auc, the goal; the runs have rmse" in nothing
+    assert "2_lr=0.01  FAILED  E: x" in nothing
+    some = rendered([without_epochs(1, rmse=0.5), without_epochs(2, auc=0.5)], "auc")
+    assert "1_lr=0.01  FINISHED  has no auc: not ranked" in some

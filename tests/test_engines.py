@@ -25,10 +25,13 @@ from tests.waiting import PATIENCE, wait_for
 
 @dataclass(frozen=True)
 class Candidate:
-    make: Callable[[], Engine]
+    make: Callable[[float | None], Engine]
+    """Of how long a run may take."""
     isolates: bool = True
     """Runs are in processes of their own: they can be killed, and what they answer has to be pickled."""
     sees_how_workers_die: bool = True
+    takes_what_is_stopped_for_dead: bool = False
+    """So that a run is tried again whose worker was stopped, and leaves no stack."""
     marks: tuple[pytest.MarkDecorator, ...] = ()
 
 
@@ -36,9 +39,14 @@ ON_RAY = (pytest.mark.heavy, pytest.mark.xdist_group("ray"))
 """On one cluster, since a second one would take seconds to start."""
 
 ENGINES = {
-    "serial": Candidate(Serial, isolates=False),
-    "processes": Candidate(lambda: Processes(2, 1, ForkServer(()))),
-    "ray": Candidate(lambda: Ray(Options(workers=2)), sees_how_workers_die=False, marks=ON_RAY),
+    "serial": Candidate(lambda _: Serial(), isolates=False),
+    "processes": Candidate(lambda timeout: Processes(2, 1, ForkServer(()), run_timeout=timeout)),
+    "ray": Candidate(
+        lambda timeout: Ray(Options(workers=2, run_timeout=timeout)),
+        sees_how_workers_die=False,
+        takes_what_is_stopped_for_dead=True,
+        marks=ON_RAY,
+    ),
 }
 
 every_engine = pytest.mark.parametrize("name", [pytest.param(name, marks=ENGINES[name].marks) for name in ENGINES])
@@ -47,32 +55,32 @@ every_isolating_engine = pytest.mark.parametrize(
 )
 
 
-def engine(name: str) -> Engine:
+def engine(name: str, run_timeout: float | None = None) -> Engine:
     """Return an engine that is warm: Ray takes seconds to start, so most claims are tried on one cluster."""
     if name == "ray" and not import_ray("local").is_initialized():
         connect("local", num_cpus=2, object_store_memory=200 * 2**20)
-    return ENGINES[name].make()
+    return ENGINES[name].make(run_timeout)
 
 
 def cold_engine(name: str) -> Engine:
     """Return an engine that has to start all that it needs, and to end it."""
     end_shared_cluster()
-    return ENGINES[name].make()
+    return ENGINES[name].make(None)
 
 
 def end_shared_cluster() -> None:
     import_ray("local").shutdown()
 
 
-def run(name: str, work: Work, jobs: Sequence[Job]) -> list[RunResult]:
+def run(name: str, work: Work, jobs: Sequence[Job], run_timeout: float | None = None) -> list[RunResult]:
     """Return the results in the order of the jobs."""
-    return sorted(results_of(engine(name), work, jobs), key=lambda result: result.index)
+    return sorted(results_of(engine(name, run_timeout), work, jobs), key=lambda result: result.index)
 
 
 def drive(name: str, folder: str) -> None:
     """Carry out two runs that hang, as the driver of a process of its own."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts with &
-    for _ in results_of(ENGINES[name].make(), works.hang_after_the_first, works.jobs(3, Path(folder))):
+    for _ in results_of(ENGINES[name].make(None), works.hang_after_the_first, works.jobs(3, Path(folder))):
         pass
 
 
@@ -137,6 +145,96 @@ def test_what_a_job_prints_arrives(name: str, capfd: pytest.CaptureFixture[str])
     out, err = capfd.readouterr()
     assert sorted(out.splitlines()) == ["out of run 1", "out of run 2", "out of run 3"]
     assert sorted(err.splitlines()) == ["trouble in run 1", "trouble in run 2", "trouble in run 3"]
+
+
+@every_isolating_engine
+def test_what_a_tracked_job_prints_is_in_its_folder_whoever_prints_it(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    results = run(name, works.print_in_every_way, works.tracked(works.jobs(4), tmp_path))
+    assert [result.status for result in results] == ["FINISHED"] * 4
+    for index in range(1, 5):
+        printed = (tmp_path / f"run {index}" / "output.log").read_text()
+        assert printed == (
+            f"python {index}\ntrouble {index}\ndescriptor\nlibrary in C\nprogram\nto stderr\nwithout a newline"
+        )
+    assert capfd.readouterr() == ("", "")
+
+
+@every_isolating_engine
+def test_what_is_not_tracked_is_printed_as_before_by_the_same_worker(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third, fourth = works.jobs(4)
+    with engine(name).open(works.print_something) as crew:
+        for job in (first, *works.tracked([second, third], tmp_path), fourth):
+            crew.submit(job)
+            crew.next_result()
+    out, err = capfd.readouterr()
+    assert (out, err) == ("out of run 1\nout of run 4\n", "trouble in run 1\ntrouble in run 4\n")
+    assert (tmp_path / "run 3" / "output.log").read_text() == "out of run 3\ntrouble in run 3\n"
+
+
+@every_isolating_engine
+def test_a_job_that_closes_its_output_closes_nobody_else_s(name: str, tmp_path: Path) -> None:
+    results = run(name, works.close_stdout, works.tracked(works.jobs(4), tmp_path))
+    assert [result.status for result in results] == ["FINISHED"] * 4
+    assert (tmp_path / "run 4" / "output.log").read_text() == "before 4\n"
+
+
+@every_isolating_engine
+def test_a_worker_that_is_killed_loses_no_line_and_the_next_attempt_appends(name: str, tmp_path: Path) -> None:
+    [result] = run(name, works.print_and_die, works.tracked(works.jobs(1), tmp_path))
+    assert result.status == "FAILED"
+    printed = (tmp_path / "run 1" / "output.log").read_text()
+    assert printed == "last words\nand morelibrary in C\n" * 2
+
+
+@every_isolating_engine
+def test_a_job_that_prints_without_end_fills_no_disk(name: str, tmp_path: Path) -> None:
+    [result] = run(name, works.print_until_it_is_cut, works.tracked(works.jobs(1), tmp_path))
+    printed = (tmp_path / "run 1" / "output.log").read_bytes()
+    assert result.metrics["printed"] > 10_000_000 >= len(printed)
+    assert printed.startswith(b"the beginning\n0 ...")
+    assert printed.endswith(b"the end\n")
+    assert printed.count(b"[more than 10 MB were printed: what stood here was cut out]") == 1
+
+
+@every_isolating_engine
+def test_a_job_that_prints_nothing_leaves_no_empty_file(name: str, tmp_path: Path) -> None:
+    run(name, works.square, works.tracked(works.jobs(2), tmp_path))
+    assert not list(tmp_path.rglob("output.log"))
+
+
+def test_the_engine_of_this_process_leaves_the_output_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run("serial", works.print_something, works.tracked(works.jobs(1), tmp_path))
+    assert capfd.readouterr() == ("out of run 1\n", "trouble in run 1\n")
+    assert not list(tmp_path.rglob("output.log"))
+
+
+@every_isolating_engine
+@pytest.mark.parametrize(
+    "work",
+    [
+        works.sleep_for_ever,
+        works.spin_for_ever,
+        works.ignore_the_word_to_end,
+        works.hold_python_s_lock,
+        works.catch_everything,
+        works.stop_deaf,
+    ],
+    ids=lambda work: work.__name__,
+)
+def test_a_run_that_takes_too_long_fails_alone_with_its_stack(name: str, work: Work, tmp_path: Path) -> None:
+    results = run(name, work, works.tracked(works.jobs(4), tmp_path), run_timeout=3)
+    assert [result.status for result in results] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
+    assert results[1].reason == "the run took longer than run_timeout=3 s"
+    if work is not works.stop_deaf or not ENGINES[name].takes_what_is_stopped_for_dead:
+        stack = (tmp_path / "run 2" / "stack.txt").read_text()
+        assert f"in {work.__name__}" in stack
+        assert "Thread 0x" in stack
+        assert (tmp_path / "run 2" / "output.log").read_text().splitlines().count("about to hang") == 1
+    assert [path.parent.name for path in tmp_path.glob("*/stack.txt")] == ["run 2"]
 
 
 @every_engine

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from sweeptrail.records import Epoch, RunResult, Status
-from sweeptrail.results.leaderboard import RankedRun, Row, csv_text, make_leaderboard, table_rows, verdict
+from sweeptrail.errors import SettingsError
+from sweeptrail.records import Epoch, Goal, RunResult, Status
+from sweeptrail.results.columns import csv_text, table_rows
+from sweeptrail.results.leaderboard import RankedRun, Row, make_leaderboard
+from sweeptrail.results.words import number, verdict, why_no_champion, why_unranked
 
 
 def ranked(
@@ -160,3 +163,128 @@ def test_a_thousand_runs_are_ranked_in_no_time() -> None:
     assert time.process_time() - began < 5  # of the processor's own time: 0.02 are usual
     assert [row.mean for row in board.rows] == sorted((row.mean for row in board.rows), reverse=True)
     assert len(table_rows(board)) == 1000
+
+
+def measured(index: int, *, sweep: str = "mine", goal: Goal | None = None, **metrics: float) -> RankedRun:
+    """Return a run without epochs that has these final values."""
+    return RankedRun(sweep, RunResult(index, f"{index}_run", {"lr": index}, "FINISHED", metrics=metrics), goal=goal)
+
+
+LEAST = Goal("rmse", greater_is_better=False)
+
+
+def test_a_regression_has_the_champion_with_the_least_error() -> None:
+    board = make_leaderboard([measured(1, rmse=0.5, goal=LEAST), measured(2, rmse=0.2, goal=LEAST)])
+    assert [row.mean for row in board.rows] == [0.2, 0.5]
+    assert verdict(board).startswith("lr=2 is 0.3000 ahead of lr=1 in rmse;")
+
+
+def test_without_a_goal_and_without_a_usual_metric_nothing_is_ranked_and_it_says_what_to_write() -> None:
+    board = make_leaderboard([measured(1, rmse=0.5, mae=0.4), measured(2, rmse=0.2)])
+    assert (board.rows, board.champion, board.ranked_by, board.ranking) == ((), None, None, "")
+    assert why_no_champion(board) == (
+        "nothing is ranked: no goal was given; the runs have rmse, mae; write --goal min:rmse or --goal max:rmse"
+    )
+
+
+def test_a_run_without_the_goal_s_metric_is_not_ranked_and_it_is_said() -> None:
+    board = make_leaderboard([measured(1, mae=0.0, goal=LEAST), measured(2, rmse=0.2, goal=LEAST)])
+    assert [row.runs[0].result.index for row in board.rows] == [2]
+    assert [why_unranked(run, board) for run in board.unranked] == ["has no rmse: not ranked"]
+    assert why_no_champion(board) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("rsme", "; did you mean --goal min:rmse?"), ("auc", ""), ("validation_accuracy", "")]
+)
+def test_a_goal_that_no_run_has_is_said_with_what_they_have(name: str, hint: str) -> None:
+    board = make_leaderboard([measured(1, rmse=0.5, mae=0.4)], Goal(name, greater_is_better=False))
+    assert why_no_champion(board) == f"nothing is ranked: no run has {name}, the goal; the runs have rmse, mae{hint}"
+    assert why_unranked(board.unranked[0], board) == ""
+
+
+def test_finished_runs_without_any_metric_are_said_to_have_none() -> None:
+    assert why_no_champion(make_leaderboard([measured(1)])) == "nothing is ranked: no metric was logged"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "goal"),
+    [
+        (("loss", "accuracy", "validation_loss", "validation_accuracy"), "max:validation_accuracy"),
+        (("loss", "accuracy", "validation_loss"), "max:accuracy"),
+        (("loss", "validation_loss", "rmse"), "min:validation_loss"),
+        (("rmse", "loss"), "min:loss"),
+    ],
+)
+def test_without_a_goal_the_first_usual_metric_ranks_that_every_run_has(metrics: Sequence[str], goal: str) -> None:
+    names = (metrics, [*metrics, "validation_accuracy", "accuracy"])
+    results = [
+        RunResult(index, "", {}, "FINISHED", metrics=dict.fromkeys(each, 0.5)) for index, each in enumerate(names)
+    ]
+    assert str(make_leaderboard(RankedRun("mine", result) for result in results).goal) == goal
+
+
+def test_sweeps_with_different_goals_are_compared_by_the_one_that_is_given() -> None:
+    runs = [
+        measured(1, sweep="a", rmse=0.5, accuracy=0.9, goal=LEAST),
+        measured(2, sweep="b", rmse=0.2, accuracy=0.8, goal=Goal("accuracy")),
+        measured(3, sweep="c", rmse=0.1),
+    ]
+    with pytest.raises(SettingsError) as caught:
+        make_leaderboard(runs)
+    assert str(caught.value) == (
+        "goal: expected sweeps that have the same, got min:rmse (a) and max:accuracy (b); write --goal min:rmse, say"
+    )
+    assert [row.runs[0].result.index for row in make_leaderboard(runs, LEAST).rows] == [3, 2, 1]
+    assert [row.runs[0].result.index for row in make_leaderboard(runs, Goal("accuracy")).rows] == [1, 2]
+    assert [row.runs[0].result.index for row in make_leaderboard([runs[0], runs[2]]).rows] == [3, 1]
+
+
+@pytest.mark.parametrize(("goal", "order"), [("max:x", [2, 1, 3, 4]), ("min:x", [3, 1, 2, 4])])
+def test_infinity_is_a_number_and_nan_comes_last(goal: str, order: list[int]) -> None:
+    values = {1: 0.5, 2: math.inf, 3: -math.inf, 4: math.nan}
+    board = make_leaderboard([measured(index, x=value) for index, value in values.items()], Goal.parse(goal))
+    assert [row.runs[0].result.index for row in board.rows] == order
+    assert verdict(board) == ""
+
+
+def test_where_every_value_is_nan_there_is_no_champion() -> None:
+    board = make_leaderboard([measured(1, loss=math.nan), measured(2, loss=math.nan)])
+    assert (len(board.rows), board.champion) == (2, None)
+    assert why_no_champion(board) == "there is no champion: loss is nan everywhere"
+
+
+@pytest.mark.parametrize("values", [(math.inf, 1.0), (math.inf, -math.inf), (1e308, 1.7e308), (1e200, -1e200)])
+def test_seeds_beyond_what_a_float_holds_have_a_place_without_bounds(values: tuple[float, ...]) -> None:
+    runs = [
+        RunResult(seed, "", {"lr": 1, "seed": seed}, "FINISHED", metrics={"loss": v}) for seed, v in enumerate(values)
+    ]
+    [row] = make_leaderboard([RankedRun("mine", run) for run in runs]).rows
+    assert row.interval is None
+    assert len(row.runs) == 2
+
+
+def test_the_value_of_a_run_is_its_final_one_else_its_last_epoch_s_else_that_of_its_highest_step() -> None:
+    epochs = tuple(Epoch(1, number, 0.1 * number, None, 1.0, 1.0, {"a": number, "b": number}) for number in (1, 2))
+    run = RunResult(1, "", {}, "FINISHED", epochs, {"a": 10.0}, latest={"a": 5.0, "b": 5.0, "c": 5.0})
+    means = [make_leaderboard([RankedRun("mine", run)], Goal(name)).rows[0].mean for name in "abc"]
+    assert means == [10.0, 2, 5.0]
+
+
+def test_names_that_hyperparameters_metrics_and_our_own_columns_share_keep_all_their_values() -> None:
+    params = {"loss": "hinge", "rank": 4, "C": 0.5}
+    metrics = {"rmse": 0.25, "loss": 0.75, "C": 2.0, "run": 7.0}
+    run = RankedRun("mine", RunResult(1, "1_run", params, "FINISHED", metrics=metrics))
+    [row] = table_rows(make_leaderboard([run], LEAST))
+    assert (row["rank"], row["param_rank"], row["param_loss"], row["C"]) == (1, 4, "hinge", 0.5)
+    assert (row["rmse"], row["loss"], row["C_metric"], row["run"], row["run_metric"]) == (0.25, 0.75, 2.0, "1_run", 7.0)
+    [row] = table_rows(make_leaderboard([run], Goal("C")))
+    assert (row["C"], row["C_metric"]) == (0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.87061, "0.8706"), (0.0, "0.0000"), (12345.5, "12345.5000"), (0.00012345, "0.0001234"), (-2.5e9, "-2.5e+09")],
+)
+def test_numbers_of_any_size_can_be_told_apart(value: float, text: str) -> None:
+    assert number(value) == text

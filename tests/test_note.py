@@ -9,10 +9,13 @@ from mlflow import MlflowClient
 
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.courier import Courier
-from sweeptrail.records import Epoch, RunResult, Status
+from sweeptrail.outbox.parent_journal import ParentJournal
+from sweeptrail.records import Epoch, Goal, RunResult, Status
 from sweeptrail.results.leaderboard import RankedRun, make_leaderboard
 from sweeptrail.results.markdown import note
+from sweeptrail.results.parent_run import Standings
 from sweeptrail.tracking.ui_links import Where, resolve
+from sweeptrail.tracking.uri import Tracking
 from tests import written as entries
 from tests.commands import new_store
 from tests.small_sweep import write_run
@@ -180,3 +183,52 @@ def test_a_later_courier_finds_the_runs_that_an_earlier_one_has_delivered(tmp_pa
     add_note(folder, "[first](run:sweep/1)")
     Courier(store, folder).deliver()
     assert parent_in(store).data.tags["mlflow.note.content"].startswith("[first](#/experiments/0/runs/")
+
+
+def regression(*values: float | None, goal: str = "min:rmse") -> str:
+    """Return the note of runs without epochs, of which those with None have logged something else."""
+    metrics = [{"mae": 1.0} if value is None else {"rmse": value} for value in values]
+    results = [
+        RunResult(index, f"{index}_run", {"lr": index}, "FINISHED", metrics=each)
+        for index, each in enumerate(metrics, start=1)
+    ]
+    runs = [RankedRun("mine", result, goal=Goal.parse(goal)) for result in results]
+    return note(make_leaderboard(runs), identity_of=identity)
+
+
+def test_where_less_is_better_the_least_is_the_champion_and_accuracy_is_not_mentioned() -> None:
+    text = regression(0.5, 0.2)
+    assert text.startswith(f"**Champion: [2\\_run](run:{'f' * 32}/2)**, rmse 0.2000\n")
+    assert "accuracy" not in text
+    assert "nan" not in text
+
+
+def test_a_finished_run_without_the_goal_s_metric_is_named_as_not_ranked() -> None:
+    page = rendered(regression(0.5, None))
+    assert "1 run not ranked:" in page
+    assert "FINISHED has no rmse: not ranked" in page
+
+
+def test_the_note_says_when_no_run_has_the_goal_s_metric() -> None:
+    page = rendered(regression(0.5, 0.2, goal="max:rsme"))
+    assert "Nothing is ranked: no run has rsme, the goal; the runs have rmse; did you mean --goal max:rmse?" in page
+    assert "Champion" not in page
+    assert "<table>" not in page
+
+
+def test_the_champion_of_a_goal_where_less_is_better_is_in_the_tags_and_metrics_of_the_parent(tmp_path: Path) -> None:
+    store, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "parent"
+    folder.mkdir()
+    parent = ParentJournal(folder, "sweep")
+    parent.begin(Tracking.from_environment(uri=store), {})
+    standings = Standings(parent, store, goal=Goal("rmse", greater_is_better=False))
+    results = [
+        RunResult(index, f"{index}_run", {"lr": index}, "FINISHED", metrics={"rmse": value, "mae": 2 * value})
+        for index, value in enumerate((0.5, 0.25), start=1)
+    ]
+    standings.write(standings.board(results))
+    parent.close("FINISHED")
+    Courier(store, folder).deliver()
+    run = parent_in(store)
+    assert run.data.tags["sweeptrail.champion"] == "2_run"
+    assert run.data.metrics == {"champion_rmse": 0.25, "champion_mae": 0.5}

@@ -114,7 +114,7 @@ def test_a_cluster_gets_our_code_and_the_needs_of_a_run_and_no_secret_in_writing
         assert "/py_modules_files/" in code
         assert "/py_modules_files/" in "".join(networks)
     assert told == []
-    assert not list((tmp_path / "sweep").iterdir())
+    assert not [path for path in (tmp_path / "sweep").rglob("*") if path.is_file()]
 
 
 def test_a_local_cluster_is_reached_from_nowhere_else_and_leaves_signals_alone() -> None:

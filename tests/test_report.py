@@ -17,10 +17,10 @@ from sweeptrail.fashion_mnist.data import FashionMnist
 from sweeptrail.fashion_mnist.evaluation.facts import Evaluation
 from sweeptrail.fashion_mnist.evaluation.predictions import Predictions
 from sweeptrail.fashion_mnist.evaluation.sections import sections
-from sweeptrail.records import Epoch, RunResult
+from sweeptrail.records import Epoch, Goal, RunResult
 from sweeptrail.results import report
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, make_leaderboard
-from sweeptrail.results.report import facts, section, tables
+from sweeptrail.results.report import facts, plots, section, tables
 from sweeptrail.results.report.section import Section
 from sweeptrail.results.report.theme import DARK, LIGHT, inline_svg
 
@@ -343,3 +343,81 @@ def test_svg_of_a_figure_becomes_an_element_of_the_page() -> None:
     assert use.attrib == {"href": "#plot-dot", "style": "fill: var(--first); stroke: #123456"}
     assert text.attrib == {"style": "font-size: 9px; text-anchor: end"}
     assert text.text == "a < b"
+
+
+def final(index: int, **metrics: float) -> RankedRun:
+    """Return a run without epochs."""
+    params = {"C": index, "kernel": "rbf"}
+    return RankedRun("s", RunResult(index, f"{index}_run", params, "FINISHED", metrics=metrics, duration=1.5))
+
+
+def regression(index: int, loss: float, **metrics: float) -> RankedRun:
+    epochs = tuple(Epoch(index, epoch, loss / epoch, None, 1.0, 1.0 * epoch) for epoch in (1, 2))
+    result = RunResult(index, f"{index}_run", {"lr": index}, "FINISHED", epochs, metrics)
+    return RankedRun("s", result, goal=Goal("rmse", greater_is_better=False))
+
+
+def ids(page: str) -> list[str]:
+    return [found["id"] for found in elements(page, "section")]
+
+
+def test_runs_without_epochs_have_no_learning_curves_and_no_heading_for_them() -> None:
+    page = page_of(*(final(index, validation_accuracy=index / 10) for index in (1, 2, 3)))
+    assert ids(page) == ["summary", "ranking", "coordinates", "effects"]
+    text = Elements(page).text
+    assert "Learning curves" not in text
+    assert "in the colours of the learning curves" not in text
+    assert "By validation accuracy." in text
+    assert "training" not in text
+    table = tables.ranking(make_leaderboard([final(1, validation_accuracy=0.5)]))
+    assert list(table.columns) == ["rank", "C", "kernel", "validation accuracy", "seconds"]
+    assert table.rows[0][-1] == "1.5"
+
+
+def test_a_page_on_a_regression_says_nothing_of_accuracy_and_has_the_lowest_first() -> None:
+    page = page_of(*(regression(index, index, rmse=index / 10) for index in (1, 2, 3)))
+    text = Elements(page).text
+    assert "By rmse, the lowest first." in text
+    assert "accuracy" not in page
+    assert "nan" not in text
+    assert text.index("1_run") < text.index("lr=1 is 0.1000 ahead of lr=2 in rmse")
+    assert ids(page) == ["summary", "ranking", "curves", "coordinates", "effects"]
+
+
+@pytest.mark.parametrize(("goal", "top"), [("min:rmse", "1"), ("max:rmse", "4")])
+def test_the_best_value_is_on_top_of_the_parallel_coordinates(goal: str, top: str) -> None:
+    made = make_leaderboard([final(index, rmse=float(index)) for index in (1, 2, 3, 4)], Goal.parse(goal))
+    [axes] = plots.parallel_coordinates(made).axes
+    heights = {text.get_text(): text.get_position()[1] for text in axes.texts if text.get_position()[0] > 1}
+    assert max((height, text) for text, height in heights.items() if text != "rmse")[1] == top
+    assert heights[top] == pytest.approx(1.0)
+
+
+def test_a_page_on_nothing_that_is_ranked_says_why_and_shows_the_curves() -> None:
+    page = page_of(*(regression(index, index, mae=0.5) for index in (1, 2)))
+    text = Elements(page).text
+    assert "Nothing is ranked: no run has rmse, the goal; the runs have loss, mae" in text
+    assert "all runs: none is ranked" in text
+    assert ids(page) == ["summary", "ranking", "curves"]
+    assert "2 without a place" in text
+
+
+def test_a_run_without_hyperparameters_has_a_page_without_empty_plots() -> None:
+    page = page_of(RankedRun("s", RunResult(1, "1_", {}, "FINISHED", metrics={"loss": 1e-7})))
+    assert ids(page) == ["summary", "ranking"]
+    assert list(elements(page, "svg")) == []
+    assert "1e-07" in Elements(page).text
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1.7976931348623157e308])
+def test_values_that_cannot_be_drawn_are_gaps(value: float) -> None:
+    runs = [regression(1, value, rmse=value), *(regression(index, index, rmse=index) for index in (2, 3))]
+    page = page_of(*runs)
+    assert not re.findall(r"nan|inf", "".join(re.findall(r'd="[^"]*"', page)))
+    assert ids(page) == ["summary", "ranking", "curves", "coordinates", "effects"]
+    assert ids(page_of(*(regression(index, value, rmse=value) for index in (1, 2)))) == ["summary", "ranking"]
+
+
+def test_a_hyperparameter_that_is_called_like_a_metric_has_a_column_of_its_own() -> None:
+    runs = [RankedRun("s", RunResult(i, "r", {"loss": i}, "FINISHED", metrics={"loss": i / 2})) for i in (1, 2)]
+    assert list(tables.ranking(make_leaderboard(runs)).columns) == ["rank", "param_loss", "training loss"]

@@ -8,6 +8,7 @@ import pytest
 
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.records import Epoch, RunResult
+from sweeptrail.results.columns import columns_of, metrics_of
 from sweeptrail.results.table import rows, save
 from sweeptrail.system.files import write_whole
 
@@ -59,3 +60,24 @@ def test_a_file_that_cannot_be_written_is_one_line_and_leaves_the_old_one(tmp_pa
     with pytest.raises(SweeptrailError, match="old: cannot be written: Is a directory"):
         write_whole(tmp_path / "old", "new")
     assert (tmp_path / "old").read_text() == "old"
+
+
+def test_a_run_without_epochs_has_a_row_with_its_values_and_no_empty_columns() -> None:
+    run = RunResult(1, "1", {"C": 0.5}, "FINISHED", metrics={"validation_accuracy": 0.9}, duration=2.5)
+    assert rows([run]) == [{"run": 1, "run duration": 2.5, "C": 0.5, "validation_accuracy": 0.9}]
+
+
+def test_an_epoch_without_loss_and_accuracy_has_no_columns_for_them() -> None:
+    run = RunResult(1, "1", {}, "FINISHED", (Epoch(1, 1, None, None, 1.5, 1.5, {"rmse": 0.3}),))
+    assert rows([run]) == [{"run": 1, "epoch": 1, "epoch duration": 1.5, "run duration": 1.5, "rmse": 0.3}]
+
+
+def test_hyperparameters_and_metrics_of_the_same_name_have_columns_of_their_own_and_are_told_apart_again() -> None:
+    params = {"loss": "hinge", "epoch": 5, "C": 0.5}
+    metrics = {"loss": 0.75, "C": 2.0, "epoch": 9.0, "rmse": 0.25}
+    columns = columns_of(params, metrics)
+    assert columns == {
+        "param_loss": "hinge", "param_epoch": 5, "C": 0.5,
+        "loss": 0.75, "C_metric": 2.0, "epoch_metric": 9.0, "rmse": 0.25,
+    }  # fmt: skip
+    assert metrics_of(columns, params) == metrics

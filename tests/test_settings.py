@@ -50,7 +50,7 @@ def test_every_setting_accepts_its_example_and_its_default_and_says_what_it_mean
 
 def test_a_run_is_recognised_as_version_0_1_did_it() -> None:
     settings = parse({})
-    params, fixed = next(settings.grid())
+    params, fixed = settings.grid()[0]
     assert settings.run_key({**fixed, **params}, "d1fd84a877f3b78f") == OLD_KEY
 
 
@@ -91,6 +91,14 @@ def test_the_goal_is_the_validation_accuracy_where_images_are_held_out() -> None
         ("engine", "slurm", "engine: expected any of"),
         ("workers", "0", "workers: expected a whole number from 1, or auto, got '0'"),
         ("threads", "none", "threads: expected a whole number from 1, got 'none'"),
+        (
+            "run_timeout",
+            "0",
+            "run_timeout: expected a time such as 90s, 30m or 2h, or none, got '0'; write run_timeout=30m",
+        ),
+        ("run_timeout", "m", "run_timeout: expected a time such as 90s, 30m or 2h, or none, got 'm'"),
+        ("run_timeout", "3d", "run_timeout: expected a time such as 90s, 30m or 2h, or none, got '3d'"),
+        ("run_timeout", "-1h", "run_timeout: expected a time such as 90s, 30m or 2h, or none, got '-1h'"),
         ("train_samples", "0", "train_samples: expected a whole number from 1, or all, got '0'"),
         ("train_samples", "60000", "train_samples: expected at most 55000, which is 60000 less validation_samples"),
         ("validation_samples", "60000", "validation_samples: expected less than the 60000 training images, got 60000"),
@@ -103,6 +111,23 @@ def test_a_wrong_setting_is_named_with_what_was_expected(name: str, text: str, m
     with pytest.raises(SettingsError) as caught:
         parse({name: text})
     assert message in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("none", None), ("90", 90), ("90s", 90), ("0.5m", 30), ("30m", 1800), ("2h", 7200)]
+)
+def test_a_timeout_is_a_number_with_a_unit(text: str, seconds: float | None) -> None:
+    settings = parse({"run_timeout": text})
+    assert settings["run_timeout"] == seconds
+    assert parse(settings.texts) == settings
+
+
+def test_a_run_in_this_process_has_no_timeout() -> None:
+    with pytest.raises(
+        SettingsError, match=r"run_timeout: a run in this process .* write engine=processes or"
+    ) as caught:
+        parse({"run_timeout": "30m", "engine": "serial"})
     assert len(caught.value.problems) == 1
 
 

@@ -38,7 +38,7 @@ MLFLOW = {"tracking", "server", "training.export", "outbox.plugin"}
 
 ONLY_IN = {
     "click": {"cli"},
-    "rich": {"training.sinks.console"},
+    "rich": {"training.sinks.console", "training.sinks.views"},
     "ray": {"engines.ray.engine"},
     "matplotlib": {"results.report.plots", "fashion_mnist.evaluation.figures"},
     "jinja2": {"results.report.document"},

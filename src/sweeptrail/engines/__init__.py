@@ -22,6 +22,8 @@ class Options:
     """How many runs there are at a time; None for as many as there is room for."""
     threads: int = 1
     """Of one run."""
+    run_timeout: float | None = None
+    """Seconds after which a run is ended as FAILED; None for never."""
     gpus_per_run: float = 0.0
     """How many a cluster keeps for a run."""
     address: str = ""

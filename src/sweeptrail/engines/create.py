@@ -14,6 +14,11 @@ def create(name: str, options: Options, server: ForkServer) -> Engine:
     makers: dict[str, Callable[[], Engine]] = {
         "serial": Serial,
         "ray": lambda: Ray(options),
-        "processes": lambda: Processes(options.workers or auto_workers(options.threads), options.retries, server),
+        "processes": lambda: _processes(options, server),
     }
     return makers[name]()
+
+
+def _processes(options: Options, server: ForkServer) -> Processes:
+    workers = options.workers or auto_workers(options.threads)
+    return Processes(workers, options.retries, server, run_timeout=options.run_timeout)

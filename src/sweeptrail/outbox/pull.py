@@ -2,11 +2,12 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from sweeptrail.errors import RefusedError
 from sweeptrail.outbox.delivery.state import DeliveryState
-from sweeptrail.outbox.entries import VERSION, Closed, Entry, EpochMetrics, FinalMetrics, Opened, Params
+from sweeptrail.outbox.entries import VERSION, Closed, Entry, EpochMetrics, FinalMetrics, Metrics, Opened, Params
 from sweeptrail.outbox.history import COLUMNS
 from sweeptrail.outbox.journal import FILE_NAME, append
 from sweeptrail.outbox.sweep_folder import Description, KnownRun
@@ -15,8 +16,13 @@ from sweeptrail.tracking.client import Run, TrackingServer
 from sweeptrail.tracking.uri import without_credentials
 
 
-def is_final(metric: str) -> bool:
-    """Tell whether a metric on the server was measured once, at the end of its run: MLflow has no kinds of metrics."""
+def is_final(metric: str, run_tags: Mapping[str, str]) -> bool:
+    """Tell whether a metric on the server has a final value: MLflow has no kinds of metrics, but a tag names them.
+
+    Version 0.1 had no such tag, and no other final values than `test_loss` and `test_accuracy`.
+    """
+    if tags.FINAL in run_tags:
+        return metric in run_tags[tags.FINAL].split(",")
     return metric.startswith("test_")
 
 
@@ -84,19 +90,27 @@ def _write(server: TrackingServer, run: Run, folder: Path, parent: Run | None) -
 
 
 def _measured(server: TrackingServer, run: Run) -> list[Entry]:
-    """Return the metrics of a run, those of an epoch together."""
+    """Return the metrics of a run, those of a step together; a step with the duration of an epoch is one."""
     by_step: dict[tuple[int, bool], dict[str, float]] = defaultdict(dict)
     times: dict[tuple[int, bool], int] = {}
     for name in run.data.metrics:
-        for metric in server.history(run.info.run_id, name):
-            moment = (metric.step, is_final(name))
+        history = sorted(server.history(run.info.run_id, name), key=lambda metric: (metric.step, metric.timestamp))
+        for position, metric in enumerate(history, start=1):
+            # What a tag calls final may have been in every epoch as well.
+            may_be = position == len(history) or tags.FINAL not in run.data.tags
+            moment = (metric.step, may_be and is_final(name, run.data.tags))
             by_step[moment][name] = metric.value
             times[moment] = metric.timestamp
     return [
-        (FinalMetrics if at_end else EpochMetrics)(dict(sorted(values.items(), key=_column)), step, times[step, at_end])
+        _kind(values, at_end)(dict(sorted(values.items(), key=_column)), step, times[step, at_end])
         for (step, at_end), values in sorted(by_step.items())
-        if at_end or set(COLUMNS) <= set(values)
     ]
+
+
+def _kind(values: Mapping[str, float], at_end: bool) -> type[Metrics]:
+    if at_end:
+        return FinalMetrics
+    return EpochMetrics if "epoch_duration" in values else Metrics
 
 
 def _column(metric: tuple[str, float]) -> int:

@@ -4,10 +4,12 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from sweeptrail.outbox import journal
+from sweeptrail.errors import SweeptrailError
+from sweeptrail.outbox import journal, output_log
 from sweeptrail.outbox.entries import (
     VERSION,
     Artifact,
@@ -27,6 +29,7 @@ from sweeptrail.outbox.history import read_history
 from sweeptrail.outbox.journal import FILE_NAME, Journal, append
 from sweeptrail.records import Epoch, Job, RunResult, RunStart
 from sweeptrail.sink import Sink
+from sweeptrail.system import streams
 from sweeptrail.system.files import write_whole
 from sweeptrail.tracking import facts, tags
 
@@ -38,6 +41,9 @@ TAG_LENGTH = 500
 
 SYNC_INTERVAL = 1.0
 """Seconds between two syncs to disk of what is told between epochs; a kill loses nothing, a power cut that much."""
+
+STACK = "stack.txt"
+"""Where the threads of a run were that took too long."""
 
 
 class RunJournal(Sink):
@@ -120,6 +126,7 @@ class RunJournal(Sink):
             self._journal.sync()
 
     def end(self, result: RunResult) -> None:
+        streams.flush()  # what the run has printed is among its files
         last_step = result.epochs[-1].epoch if result.epochs else 0
         final: list[Entry] = []
         before = {name: value for name, value in self._before.metrics.items() if name in result.metrics}
@@ -172,14 +179,25 @@ def run_identity(parent: str, index: int) -> str:
 
 
 def close_abandoned(job: Job, result: RunResult) -> None:
-    """End the journal of a job that did not do so: its worker died, or it failed before its run began."""
+    """End the journal of a job that did not do so, or not in this way.
+
+    Its worker died, or it failed before its run began; or it was told to end because it took too long, and has
+    noted that it was stopped.
+    """
     folder = Path(job.folder)
     history = read_history(folder, job.index)
-    if history.status:
+    if history.status == result.status:
         return
     sink = RunJournal(str(folder.parent), parent=job.parent, tags=job.tags)
     sink.begin(RunStart(job.index, job.name, job.params, time=result.time))
     sink.end(replace(result, epochs=history.epochs))
+
+
+def keep_stack(run_folder: Path, stack: bytes) -> None:
+    """Keep where the threads of a run were that took too long; where that is not possible, its reason must do."""
+    with suppress(OSError, SweeptrailError):
+        run_folder.mkdir(parents=True, exist_ok=True)
+        write_whole(run_folder / STACK, stack)
 
 
 def close_open_runs(sweep_folder: Path, reason: str) -> int:
@@ -223,6 +241,9 @@ def _ending(folder: Path, result: RunResult) -> Iterator[Entry]:
         yield Tags({tags.REASON: result.reason[:TAG_LENGTH]})
     if result.warnings:
         yield Tags({tags.WARNINGS: "; ".join(result.warnings)[:TAG_LENGTH]})
+    for path in (folder / output_log.FILE_NAME, folder / STACK):
+        if path.is_file() and path.stat().st_size:
+            yield Artifact(path.name)
     yield from _event_files(folder)
     yield Closed(result.status, milliseconds(result.time))
 

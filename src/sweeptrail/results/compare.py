@@ -6,23 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sweeptrail.errors import SettingsError
+from sweeptrail.results.columns import csv_text, final_names, param_column, table_rows
 from sweeptrail.results.find import find_any, nowhere
-from sweeptrail.results.leaderboard import (
-    Leaderboard,
-    RankedRun,
-    csv_text,
-    final_names,
-    in_words,
-    mean_of,
-    sweeps_of,
-    table_rows,
-    verdict,
-)
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, mean_of, sweeps_of
 from sweeptrail.results.runs_on_disk import runs_in
 from sweeptrail.results.table import json_value
+from sweeptrail.results.words import in_words, number, unranked, verdict, why_no_champion, why_unranked
 from sweeptrail.tracking.uri import Tracking
 
 Format = Literal["table", "csv", "json", "html"]
@@ -42,7 +34,7 @@ def find(which: str, runs_dir: Path, tracking: Tracking) -> list[RankedRun]:
         found = gather(tracking.uri, which)
     else:
         raise nowhere(runs_dir, which)
-    if not any(run.result.status == "FINISHED" and run.result.epochs for run in found):
+    if not any(run.result.status == "FINISHED" for run in found):
         ended = f"{len(found)} ended otherwise" if found else "none has ended yet"
         raise SettingsError(f"{which}: expected a sweep with a finished run, got one where {ended}")
     return found
@@ -92,12 +84,20 @@ def _page(board: Leaderboard) -> str:
 
 
 def table(board: Leaderboard) -> str:
-    """Return columns for a terminal, the verdict, and the runs that did not finish."""
+    """Return columns for a terminal, the verdict, and the runs that are not ranked."""
+    lines = _aligned(_lines(board)) if board.rows else []
+    others = [f"{run.result.name}  {run.result.status}  {why_unranked(run, board)}".rstrip() for run in unranked(board)]
+    remarks = [*filter(None, [verdict(board), why_no_champion(board)]), *others]
+    return "\n".join([*lines, *([""] if lines and remarks else []), *remarks]) + "\n"
+
+
+def _lines(board: Leaderboard) -> list[list[str]]:
+    """Return the cells of the table, its heads first."""
     repeated = any(row.deviation is not None for row in board.rows)
     several = len(sweeps_of(board)) > 1
     finals = final_names(board)
     names = list(dict.fromkeys(name for row in board.rows for name in row.params))
-    heads = ["rank", *(["sweep"] if several else []), *names, in_words(board.ranking)]
+    heads = ["rank", *(["sweep"] if several else []), *map(param_column, names), in_words(board.ranking)]
     heads += [
         *(["95 % interval", "seeds"] if repeated else []),
         *map(in_words, finals),
@@ -107,19 +107,12 @@ def table(board: Leaderboard) -> str:
     for row in board.rows:
         best = row.runs[0]
         cells = [row.rank, *([best.sweep] if several else []), *(row.params.get(name) for name in names)]
-        interval = " to ".join(_shown(bound, 4) for bound in row.interval or ())
-        cells += [_shown(row.mean, 4), *([interval, len(row.runs)] if repeated else [])]
-        cells += [*(_shown(mean_of(row, name), 4) for name in finals), best.result.index]
-        lines.append([_shown(cell) for cell in cells])
-    unranked = [f"{run.result.name}  {run.result.status}  {run.result.reason}".rstrip() for run in board.unranked]
-    remarks = [*filter(None, [verdict(board)]), *unranked]
-    return "\n".join([*_aligned(lines), *([""] if remarks else []), *remarks]) + "\n"
-
-
-def _shown(value: Any, digits: int | None = None) -> str:
-    if value is None:
-        return ""
-    return str(value) if digits is None else f"{value:.{digits}f}"
+        interval = " to ".join(map(number, row.interval or ()))
+        cells += [number(row.mean), *([interval, len(row.runs)] if repeated else [])]
+        means = (mean_of(row, name) for name in finals)
+        cells += [*(None if mean is None else number(mean) for mean in means), best.result.index]
+        lines.append(["" if cell is None else str(cell) for cell in cells])
+    return lines
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:
@@ -128,12 +121,19 @@ def _aligned(lines: list[list[str]]) -> list[str]:
 
 
 def json_text(board: Leaderboard) -> str:
-    """Return the ranked combinations, the verdict, and the runs that did not finish, as JSON; null for nan."""
-    unranked = [
+    """Return the ranked combinations, what is said of them, and the runs that are not ranked; null for nan."""
+    others = [
         {"sweep": one.sweep, "run": one.result.name, "run_id": one.run_id, "status": one.result.status,
-         "reason": one.result.reason}
+         "reason": why_unranked(one, board)}
         for one in board.unranked
     ]  # fmt: skip
     rows = [{name: json_value(value) for name, value in row.items()} for row in table_rows(board)]
-    content = {"ranking": board.ranking, "verdict": verdict(board), "places": rows, "unranked": unranked}
+    content = {
+        "ranking": board.ranking,
+        "goal": str(board.ranked_by or ""),
+        "verdict": verdict(board),
+        "remark": why_no_champion(board),
+        "places": rows,
+        "unranked": others,
+    }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

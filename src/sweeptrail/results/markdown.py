@@ -3,17 +3,9 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from sweeptrail.results.leaderboard import (
-    Leaderboard,
-    RankedRun,
-    Row,
-    all_runs,
-    final_metrics,
-    final_names,
-    in_words,
-    mean_of,
-    verdict,
-)
+from sweeptrail.results.columns import final_names
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, all_runs, final_metrics, mean_of
+from sweeptrail.results.words import as_sentence, in_words, number, unranked, verdict, why_no_champion, why_unranked
 from sweeptrail.tracking.ui_links import Where, resolve
 
 LENGTH = 7500
@@ -34,8 +26,10 @@ LINK_LENGTH = 39
 """Characters of a run in the address of a comparison."""
 
 
-def note(board: Leaderboard, *, identity_of: Callable[[RankedRun], str], has_report: bool = True) -> str:
-    """Return Markdown with the champion, the ranked table, links, and the runs that failed.
+def note(
+    board: Leaderboard, *, identity_of: Callable[[RankedRun], str], has_report: bool = True, remark: str = ""
+) -> str:
+    """Return Markdown with a person's remark, the champion, the ranked table, links, and the runs that are not ranked.
 
     The links name runs by their identities; the courier puts the addresses in (outbox/links.py).
     """
@@ -43,10 +37,11 @@ def note(board: Leaderboard, *, identity_of: Callable[[RankedRun], str], has_rep
     def link(run: RankedRun) -> str:
         return f"[{_escaped(run.result.name, NAME_LENGTH)}](run:{identity_of(run)})"
 
-    table = list(_table(board, link))
+    table = list(_table(board, link, TABLE_ROOM - len(remark)))
     failures = list(_failures(board, link))
     files = f"{'[Report](artifact:report.html) · ' if has_report else ''}[leaderboard.csv](artifact:leaderboard.csv)"
     paragraphs = [
+        remark,
         _champion(board, link),
         *_fitting([_escaped(verdict(board), VERDICT_ROOM)], VERDICT_ROOM),
         "\n".join(table),
@@ -60,14 +55,14 @@ def note(board: Leaderboard, *, identity_of: Callable[[RankedRun], str], has_rep
 
 def _champion(board: Leaderboard, link: Callable[[RankedRun], str]) -> str:
     if not (champion := board.champion):
-        return "No run has finished yet."
+        return _escaped(as_sentence(why_no_champion(board)), VERDICT_ROOM) or "No run has finished yet."
     metrics = final_metrics(champion)
     shown = (board.ranking, *final_names(board))
-    values = ", ".join(f"{in_words(name)} {metrics[name]:.4f}" for name in shown if name in metrics)
+    values = ", ".join(f"{in_words(name)} {number(metrics[name])}" for name in shown if name in metrics)
     return f"**Champion: {link(champion)}**, {values}"
 
 
-def _table(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[str]:
+def _table(board: Leaderboard, link: Callable[[RankedRun], str], room: int) -> Iterator[str]:
     """Yield the lines of the ranked table, and how many combinations there was no room for."""
     if not board.rows:
         return
@@ -77,7 +72,7 @@ def _table(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[str
     yield _row(heads)
     yield _row(["---:", ":---", *["---:"] * (len(heads) - 2)])
     lines = (_row(_cells(row, link, finals, repeated=repeated)) for row in board.rows[:ROWS])
-    shown = list(_fitting(lines, TABLE_ROOM))
+    shown = list(_fitting(lines, room))
     yield from shown
     if more := len(board.rows) - len(shown):
         yield f"\n{more} more in leaderboard.csv."
@@ -85,11 +80,10 @@ def _table(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[str
 
 def _cells(row: Row, link: Callable[[RankedRun], str], finals: Iterable[str], *, repeated: bool) -> list[str]:
     means = (mean_of(row, name) for name in finals)
-    cells = [str(row.rank), link(row.runs[0]), f"{row.mean:.4f}"]
+    cells = [str(row.rank), link(row.runs[0]), number(row.mean)]
     if repeated:
-        cells += [f"{row.interval[0]:.4f} to {row.interval[1]:.4f}" if row.interval else ""]
-        cells += [str(len(row.runs))]
-    return [*cells, *("" if mean is None else f"{mean:.4f}" for mean in means)]
+        cells += [" to ".join(map(number, row.interval or ())), str(len(row.runs))]
+    return [*cells, *("" if mean is None else number(mean) for mean in means)]
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -97,14 +91,16 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _failures(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[str]:
-    """Yield a list of the runs that did not finish."""
-    if not board.unranked:
+    """Yield a list of the runs that did not finish, or have no value of the metric that ranks."""
+    others = unranked(board)
+    if not others:
         return
-    count = len(board.unranked)
-    yield f"{count} {'run' if count == 1 else 'runs'} did not finish:\n"
+    count = len(others)
+    what = "not ranked" if any(run.result.status == "FINISHED" for run in others) else "did not finish"
+    yield f"{count} {'run' if count == 1 else 'runs'} {what}:\n"
     lines = (
-        f"- {link(run)} {run.result.status} {_escaped(run.result.reason, REASON_LENGTH)}".rstrip()
-        for run in board.unranked[:FAILURES]
+        f"- {link(run)} {run.result.status} {_escaped(why_unranked(run, board), REASON_LENGTH)}".rstrip()
+        for run in others[:FAILURES]
     )
     shown = list(_fitting(lines, FAILURES_ROOM))
     yield from shown

@@ -4,7 +4,7 @@ import json
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from sweeptrail.outbox.history import make_epoch
 from sweeptrail.outbox.pull import is_final
 from sweeptrail.outbox.sweep_folder import RESULTS
 from sweeptrail.records import Epoch, RunResult, Status
+from sweeptrail.results.columns import metrics_of
 from sweeptrail.results.leaderboard import RankedRun
 from sweeptrail.results.runs_on_disk import RUNS, columns_of, from_json, goal_of, typed
 from sweeptrail.tracking import tags
@@ -20,6 +21,10 @@ from sweeptrail.tracking.client import Run, TrackingServer
 from sweeptrail.tracking.ui_links import Where
 
 TABLE = f"{RESULTS}.json"
+
+OWN = ("run", "epoch")
+DURATIONS = {"epoch duration": "epoch_duration", "run duration": "run_duration"}
+"""Columns of the table that are no metrics, or are called like a metric in words."""
 
 OVER: dict[str, Status] = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED"}
 
@@ -76,31 +81,42 @@ def _rows(text: str) -> Mapping[int, list[dict[str, Any]]]:
 
 def _result(child: Run, columns: Sequence[str] | None, table: Mapping[int, list[dict[str, Any]]]) -> RunResult:
     index = int(child.data.tags[tags.RUN])
-    reason = child.data.tags.get(tags.REASON, "")
+    params = typed(child.data.params, columns)
+    epochs = _epochs(child, [_from_row(row, index, params) for row in table.get(index, ()) if "epoch" in row])
+    final = {name: value for name, value in child.data.metrics.items() if is_final(name, child.data.tags)}
+    of_epochs = {name for epoch in epochs for name in epoch.metrics}
+    start, end = child.info.start_time, child.info.end_time or 0
     return RunResult(
         index=index,
         name=child.info.run_name,
-        params=typed(child.data.params, columns),
+        params=params,
         status=OVER[child.info.status],
-        epochs=_epochs(child, index, table.get(index, ())),
-        metrics={name: value for name, value in child.data.metrics.items() if is_final(name)},
-        error=reason or None,
-        time=(child.info.end_time or 0) / 1000,
+        epochs=epochs,
+        metrics=final,
+        latest={name: value for name, value in child.data.metrics.items() if name not in {*final, *of_epochs}},
+        error=child.data.tags.get(tags.REASON) or None,
+        time=end / 1000,
+        duration=(end - start) / 1000 if end else None,
     )
 
 
-def _epochs(child: Run, index: int, rows: Sequence[Mapping[str, Any]]) -> tuple[Epoch, ...]:
+def _epochs(child: Run, known: Sequence[Epoch]) -> tuple[Epoch, ...]:
     """Return the epochs as the table has them, or the last alone where the run has gone on since."""
-    last = {name: value for name, value in child.data.metrics.items() if not is_final(name)}
-    if rows and rows[-1].get("loss") == last.get("loss"):
-        return tuple(_from_row(row, index, child.data.params) for row in rows)
-    if "loss" not in last:
+    if "epoch_duration" not in child.data.metrics:
         return ()
-    [step] = [metric.step for metric in child.data.to_proto().metrics if metric.key == "loss"]
-    return (make_epoch(index, step, last),)
+    steps = {metric.key: metric.step for metric in child.data.to_proto().metrics}
+    last = {
+        name: value
+        for name, value in child.data.metrics.items()
+        if steps[name] == steps["epoch_duration"] and not is_final(name, child.data.tags)
+    }
+    epoch = make_epoch(int(child.data.tags[tags.RUN]), steps["epoch_duration"], last)
+    if known and (known[-1].epoch, known[-1].epoch_duration) == (epoch.epoch, epoch.epoch_duration):
+        return tuple(known)
+    return (epoch,)
 
 
-def _from_row(row: Mapping[str, Any], index: int, params: Iterable[str]) -> Epoch:
-    named = {name.replace(" ", "_"): math.nan if value is None else value for name, value in row.items()}
-    values = {name: value for name, value in named.items() if name not in ("run", "epoch", *params)}
+def _from_row(row: Mapping[str, Any], index: int, params: Mapping[str, Any]) -> Epoch:
+    known = {DURATIONS.get(name, name): value for name, value in metrics_of(row, params).items()}
+    values = {name: math.nan if value is None else value for name, value in known.items() if name not in OWN}
     return make_epoch(index, row["epoch"], values)

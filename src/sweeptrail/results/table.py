@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeptrail.records import Epoch, RunResult
-from sweeptrail.search.space import RESERVED
+from sweeptrail.results.columns import columns_of
 from sweeptrail.system.files import write_whole
 
 Row = dict[str, Any]
@@ -23,18 +23,6 @@ def row(epoch: Epoch, params: Mapping[str, Any]) -> Row:
         "epoch duration": epoch.epoch_duration,
         "run duration": epoch.run_duration,
         **columns_of(params, epoch.extra),
-    }
-
-
-def columns_of(params: Mapping[str, Any], metrics: Mapping[str, float]) -> Row:
-    """Return both under the names of their columns.
-
-    A hyperparameter `loss` becomes `param_loss`, since `loss` is what was measured, and a metric that is called like a
-    hyperparameter becomes `NAME_metric`.
-    """
-    return {
-        **{f"param_{name}" if name in RESERVED else name: value for name, value in params.items()},
-        **{f"{name}_metric" if name in params and name not in RESERVED else name: v for name, v in metrics.items()},
     }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeptrail.engines.carry_out import results
@@ -65,7 +65,7 @@ class Conclusion:
         finished = [run.result.index for row in self.board.rows for run in row.runs]
         wanted = finished if self.plan.settings["log_models"] == "all" else [champion]
         todo = [
-            self.jobs[index]
+            replace(self.jobs[index], sinks=())  # what an export prints is no output of the run, which is over
             for index in wanted
             if not has_model(Path(self.jobs[index].folder), FOLDER, as_version=index == champion)
         ]

@@ -1,9 +1,12 @@
 """Tells a console what the runs of a folder have written into their journals."""
 
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import Closed, Entry, EpochMetrics, Opened
@@ -15,14 +18,46 @@ INTERVAL = 0.25
 """Seconds between two looks."""
 
 
+SILENT_EPOCHS = 10
+"""After so many of its usual epochs without one, a person is told that a run is silent."""
+
+SHORTEST_SILENCE = 60.0
+"""Seconds."""
+
+
+@dataclass
+class Pace:
+    """How the epochs of an open run come."""
+
+    since: float
+    """When it began, or completed its last one."""
+    durations: list[float] = field(default_factory=list)
+    is_told: bool = False
+
+    def silence(self, now: float) -> float | None:
+        """Return for how long there was none, once, when that is unusually long."""
+        seconds = now - self.since
+        if self.is_told or not self.durations or seconds < max(SHORTEST_SILENCE, SILENT_EPOCHS * self.usual):
+            return None
+        self.is_told = True
+        return seconds
+
+    @property
+    def usual(self) -> float:
+        """Seconds of an epoch."""
+        return median(self.durations)
+
+
 class Follower:
     """Follows jobs wherever they are carried out, through the files that they write anyway."""
 
-    def __init__(self, jobs: Iterable[Job], console: Console) -> None:
+    def __init__(self, jobs: Iterable[Job], console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._waiting = {Path(job.folder) / journal.FILE_NAME: job for job in jobs}
         # A run that goes on has been shown up to here.
         self._offsets = {path: path.stat().st_size for path in self._waiting if path.exists()}
         self._console = console
+        self._clock = clock
+        self._paces: dict[int, Pace] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
 
@@ -37,25 +72,35 @@ class Follower:
 
     def _work(self) -> None:
         while not self._stopping.wait(INTERVAL):
-            self._look()
-        self._look()
+            self.look()
+        self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Tell the console what is new."""
         for path, job in list(self._waiting.items()):
             for entry, offset in journal.read(path, self._offsets.get(path, 0)):
                 self._offsets[path] = offset
                 self._tell(job, entry)
                 if isinstance(entry, Closed):
-                    del self._waiting[path]
+                    self._waiting.pop(path, None)  # twice where a worker was lost after the end of its run
+                    self._paces.pop(job.index, None)
+        for index, pace in self._paces.items():
+            if seconds := pace.silence(self._clock()):
+                self._console.silent(index, seconds, pace.usual)
 
     def _tell(self, job: Job, entry: Entry) -> None:
         match entry:
             case Opened():
+                self._paces.setdefault(job.index, Pace(0.0)).since = self._clock()
                 self._console.begin(
                     RunStart(job.index, job.name, job.params, epochs=job.epochs, time=entry.time / 1000)
                 )
             case EpochMetrics():
-                self._console.epoch(epoch_of(entry, job.index))
+                epoch = epoch_of(entry, job.index)
+                pace = self._paces[job.index]
+                pace.since = self._clock()
+                pace.durations.append(epoch.epoch_duration)
+                self._console.epoch(epoch)
 
 
 @contextmanager

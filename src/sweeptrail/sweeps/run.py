@@ -12,7 +12,7 @@ from sweeptrail.engines.carry_out import longest_first, results
 from sweeptrail.engines.create import create
 from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.errors import Cancelled, UsageError
-from sweeptrail.outbox import sweep_folder
+from sweeptrail.outbox import output_log, sweep_folder
 from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.delivery.state import DeliveryState
@@ -27,8 +27,8 @@ from sweeptrail.results import table
 from sweeptrail.results.leaderboard import Leaderboard
 from sweeptrail.results.parent_run import Standings
 from sweeptrail.sweeps.conclude import Conclusion
-from sweeptrail.sweeps.jobs import context_of, make_jobs, task_name
-from sweeptrail.sweeps.plan import Plan
+from sweeptrail.sweeps.options import NAME
+from sweeptrail.sweeps.plan import Plan, context_of, make_jobs, task_name
 from sweeptrail.sweeps.progress import shown
 from sweeptrail.system.locks import locked
 from sweeptrail.tasks.work import Training
@@ -41,6 +41,8 @@ COMPARED = 50
 
 STOPPING_TIMEOUT = 2.0
 """Seconds to wait for the tracking server after Ctrl-C or SIGTERM, when all must be over within five."""
+
+MakeConsole = Callable[[int, Goal | None], Console]
 
 Say = Callable[[str], None]
 """Told what a person should know at once."""
@@ -96,15 +98,14 @@ class OpenSweep:
         return self.parent.folder
 
 
-def run_sweep(
-    plan: Plan, engine_for: Callable[[Plan, Path], Engine], console: Callable[[int], Console], say: Say
-) -> Outcome:
+def run_sweep(plan: Plan, engine_for: Callable[[Plan, Path], Engine], console: MakeConsole, say: Say) -> Outcome:
     """Carry out every run of the plan that is not finished.
 
-    `engine_for` gives the engine for a plan and the sweep's folder; `console` is made for the number of runs.
-    Raises UsageError when another process is at this sweep, and Cancelled when it is stopped.
+    `engine_for` gives the engine for a plan and the sweep's folder; `console` is made for the
+    number of runs and what ranks them. Raises UsageError when another process is at this sweep, and
+    Cancelled when it is stopped.
     """
-    folder = plan.resumed or sweep_folder.new_sweep_folder(plan.runs_dir)
+    folder = plan.resumed or sweep_folder.new_sweep_folder(plan.runs_dir, plan.settings[NAME])
     with locked(folder / sweep_folder.LOCK) as was_free:
         if not was_free:
             raise UsageError(f"resume: another process is carrying out {folder}; wait for its end, or stop it first")
@@ -141,7 +142,13 @@ def _open(plan: Plan, folder: Path, say: Say) -> OpenSweep:
         task=task_name(plan.settings.task),
     ).write(folder)
     parent = ParentJournal(folder, identity)
-    standings = Standings(parent, plan.tracking.uri, goal=plan.settings.goal, has_report=plan.settings["report"])
+    standings = Standings(
+        parent,
+        plan.tracking.uri,
+        goal=plan.settings.goal,
+        has_report=plan.settings["report"],
+        remark=plan.settings["note"] or "",
+    )
     return OpenSweep(plan, jobs, parent, standings, say)
 
 
@@ -150,20 +157,20 @@ def goal_text(goal: Goal | None) -> str:
     return str(goal) if goal else ""
 
 
-def _carry_out(sweep: OpenSweep, engine: Engine, console: Callable[[int], Console]) -> list[RunResult]:
+def _carry_out(sweep: OpenSweep, engine: Engine, console: MakeConsole) -> list[RunResult]:
     """Return the results of all runs in the order of the grid, those of an earlier sitting among them."""
-    found = {result.index: result for result in _ended(sweep) if result.status == "FINISHED"}
+    found = {result.index: result for result in ended_runs(sweep.jobs) if result.status == "FINISHED"}
     todo = [job for job in sweep.jobs if job.index not in found]
-    screen = console(len(sweep.jobs))
+    screen = console(len(sweep.jobs), sweep.plan.settings.goal)
     for job in sweep.jobs:
-        screen.recall(job.index, len(_history(job).epochs), has_ended=job.index in found)
+        screen.recall(job.index, len(_history(job).epochs), result=found.get(job.index))
     _begin(sweep)
     work = Training(sweep.plan.settings.task.code, sweep.plan.data.shared)
     try:
         with shown(todo, screen), closing(results(engine, work, longest_first(todo))) as coming:
             for result in coming:
                 found[result.index] = _settled(sweep, result)
-                screen.end(result)
+                screen.end(result, _printed(sweep, result))
                 if sweep.plan.tracked and sweep.standings.is_due():
                     sweep.standings.write(sweep.standings.board(found.values()))
         all_results = [found[index] for index in sorted(found)]
@@ -185,15 +192,18 @@ def _begin(sweep: OpenSweep) -> None:
     context = {**context_of(plan), tags.FOLDER: str(sweep.folder)}
     parent.begin(plan.tracking, context, is_resumed=plan.resumed is not None)
     parent.describe(plan.settings.texts, goal_text(plan.settings.goal), plan.settings.columns)
+    name = {tags.RUN_NAME: sweep.folder.name} if plan.settings[NAME] else {}  # a run to adopt has another
+    parent.add_tags({**plan.settings.tags, **name})
     if not plan.resumed:
         parent.add_params(plan.settings.texts)
-        if plan.data.digest:
-            parent.add_dataset(Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile))
+    used = Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile)
+    if used.digest and (before := parent.add_dataset(used)):
+        sweep.say(f"the data have changed (digest {used.digest}, was {before}): their runs are carried out anew")
 
 
-def _ended(sweep: OpenSweep) -> list[RunResult]:
+def ended_runs(jobs: Iterable[Job]) -> list[RunResult]:
     """Return the results of the runs that are over, as their journals tell them."""
-    found = (ended(job.index, job.name, job.params, _history(job)) for job in sweep.jobs)
+    found = (ended(job.index, job.name, job.params, _history(job)) for job in jobs)
     return [result for result in found if result]
 
 
@@ -208,6 +218,13 @@ def _settled(sweep: OpenSweep, result: RunResult) -> RunResult:
     job = next(job for job in sweep.jobs if job.index == result.index)
     close_abandoned(job, result)
     return replace(result, epochs=_history(job).epochs)
+
+
+def _printed(sweep: OpenSweep, result: RunResult) -> Sequence[str]:
+    """Return the last lines that a run has printed which failed."""
+    if result.status == "FINISHED":
+        return ()
+    return output_log.last_lines(sweep.folder / result.name)
 
 
 def _save_table(sweep: OpenSweep, found: Iterable[RunResult]) -> None:
@@ -229,7 +246,7 @@ def _break_off(sweep: OpenSweep, error: BaseException) -> None:
     """Close what is open, with the reason, and leave what there is."""
     reason = "the sweep was stopped" if isinstance(error, Cancelled) else f"{type(error).__name__}: {error}"
     close_open_runs(sweep.folder, reason)
-    found = _ended(sweep)
+    found = ended_runs(sweep.jobs)
     try:
         _save_table(sweep, found)
         if sweep.plan.tracked:
@@ -271,6 +288,7 @@ def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
         retries=settings["retries"],
         workers=settings["workers"],
         threads=settings["threads"],
+        run_timeout=settings["run_timeout"],
         gpus_per_run=settings["gpus_per_run"],
         modules=tuple(sorted(settings.task.modules(settings.values))),
         tracking_uri=plan.tracking.uri,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeptrail.errors import UsageError
 from sweeptrail.tasks.code import Function, Importable, code_of
-from sweeptrail.tasks.function import FunctionTask
+from sweeptrail.tasks.function import FunctionTask, are_valid
 from sweeptrail.tasks.host import Host, prepared
 from sweeptrail.tasks.shared import shared_values
 from sweeptrail.tasks.signature import read_signature
@@ -60,5 +60,5 @@ def task_of(function: Function, shared: Mapping[str, Any] | None, valid: Any) ->
         code,
         signature,
         make_shared=(lambda: shared_values(prepare(), f"task {signature.name}: shared")) if prepare else dict,
-        valid=(lambda combinations: [bool(check(**each)) for each in combinations]) if check else None,
+        valid=partial(are_valid, check) if check else None,
     )

@@ -1,6 +1,7 @@
 """A process that imports a task's module, for the driver: it tells what the task is, and makes its data."""
 
 import array
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from sweeptrail.errors import SweeptrailError, one_line
 from sweeptrail.system.imports import when_imported
 from sweeptrail.system.shared_arrays import pack, unpack
 from sweeptrail.tasks.code import Importable
+from sweeptrail.tasks.function import are_valid
 from sweeptrail.tasks.shared import shared_values
 from sweeptrail.tasks.signature import Signature, read_signature
 from sweeptrail.tasks.work import seed_everything
@@ -83,9 +85,7 @@ class Host:
             answer = self._connection.recv()
         except (EOFError, OSError):
             how = self._process.wait()
-            raise SweeptrailError(
-                f"task {self._code}: the process that imports {self._code.module} ended ({how})"
-            ) from None
+            raise UsageError(f"task {self._code}: the process that imports {self._code.module} ended ({how})") from None
         if isinstance(answer, SweeptrailError):
             raise answer
         return answer
@@ -93,6 +93,7 @@ class Host:
 
 def main(connection: int, descriptors: int, module: str, name: str) -> None:
     """Be the host until the other end of the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the driver, which then ends this process
     with Connection(connection) as requests, socket.socket(fileno=descriptors) as outgoing, suppress(EOFError):
         code = Importable(module, name)
         while True:
@@ -103,7 +104,7 @@ def main(connection: int, descriptors: int, module: str, name: str) -> None:
                 requests.send(error)
             except BaseException as error:  # whatever the module's own functions raise
                 traceback.print_exc()
-                requests.send(SweeptrailError(f"task {code}: {what.removeprefix('are_')}() failed: {one_line(error)}"))
+                requests.send(UsageError(f"task {code}: {what.removeprefix('are_')}() failed: {one_line(error)}"))
 
 
 def _signature(code: Importable, _: socket.socket) -> Signature:
@@ -111,8 +112,7 @@ def _signature(code: Importable, _: socket.socket) -> Signature:
 
 
 def _are_valid(code: Importable, _: socket.socket, combinations: Sequence[Mapping[str, Any]]) -> list[bool]:
-    valid = _module(code).valid
-    return [bool(valid(**each)) for each in combinations]
+    return are_valid(_module(code).valid, combinations)
 
 
 def _prepare(code: Importable, outgoing: socket.socket) -> None:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sweeptrail.training.sinks.checkpoint import Checkpoint
 
 
+FIRST_EPOCH = "first_epoch"
+"""The sink that ends a run after its first epoch."""
+
+
 @dataclass(frozen=True)
 class Training:
     """Carries out runs of a task; light enough for a driver that never loads torch."""
@@ -92,6 +96,7 @@ def sinks_of(job: Job, checkpoint: "Checkpoint | None") -> "list[Sink]":
     in the journal: whatever moment a run is killed at, the first can be cut and the last made up.
     """
     from sweeptrail.outbox.run_journal import RunJournal
+    from sweeptrail.training.sinks.first_epoch import FirstEpoch
     from sweeptrail.training.sinks.tensorboard import TensorBoard
 
     sweep_folder = str(Path(job.folder).parent)
@@ -99,6 +104,7 @@ def sinks_of(job: Job, checkpoint: "Checkpoint | None") -> "list[Sink]":
         "tensorboard": TensorBoard(sweep_folder),
         "checkpoint": checkpoint,
         "outbox": RunJournal(sweep_folder, parent=job.parent, tags=job.tags),
+        FIRST_EPOCH: FirstEpoch(),
     }
     return [sink for name, sink in built.items() if sink and name in job.sinks]
 

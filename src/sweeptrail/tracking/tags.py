@@ -27,6 +27,8 @@ RUN = "sweeptrail.run"
 """The number of a nested run."""
 KEY = "sweeptrail.key"
 """What a nested run is recognised by: a hash of all that changes its numbers."""
+FINAL = "sweeptrail.final"
+"""The metrics of a nested run that have a final value, separated by commas."""
 FOLDER = "sweeptrail.folder"
 DATA_DIGEST = "sweeptrail.data_digest"
 REASON = "sweeptrail.reason"
@@ -39,6 +41,7 @@ SWEEP = "sweeptrail.sweep"
 RESUMES = "sweeptrail.resumes"
 PARENT_RUN_ID = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+RUN_NAME = "mlflow.runName"
 
 
 def context_tags() -> dict[str, str]:

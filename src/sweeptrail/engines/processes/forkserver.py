@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
 
-from sweeptrail.engines.processes.forkserver_main import NUMBER, ending
+from sweeptrail.engines.processes.forkserver_main import REQUEST, ending
 from sweeptrail.engines.processes.worker import GRACE
 from sweeptrail.errors import SweeptrailError
 
@@ -65,14 +65,27 @@ class ForkServer:
             self._is_started = False
             self._end()
 
-    def fork(self, work: Sequence[int]) -> tuple[int, Connection]:
-        """Start a worker with this work, packed; return its number and the connection to it."""
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has imported all it should; workers that were asked for before are forked only then."""
+        return self._is_ready
+
+    def fork(self, work: Sequence[int], stack: int) -> tuple[int, Connection]:
+        """Start a worker with this work, packed; return its number and the connection to it.
+
+        `stack` is the descriptor of the file to which it writes where its threads are, at STACK_SIGNAL.
+        """
         self._count += 1
         self._alive.add(self._count)
         here, there = Pipe()
         with there, contextlib.suppress(BrokenPipeError):  # that the server has died, `deaths` will tell
-            socket.send_fds(self._requests, [NUMBER.pack(self._count)], [there.fileno(), *work])
+            socket.send_fds(self._requests, [REQUEST.pack(self._count, 0)], [there.fileno(), stack, *work])
         return self._count, here
+
+    def signal(self, number: int, signal_number: int) -> None:
+        """Send a signal to a worker, if it is alive."""
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.send(REQUEST.pack(number, signal_number))
 
     def deaths(self) -> dict[int, str]:
         """Return which workers have died since the last call, and how: `{3: "was killed by SIGKILL"}`.

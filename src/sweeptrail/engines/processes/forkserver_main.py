@@ -17,8 +17,9 @@ from typing import NoReturn
 
 from sweeptrail.engines.processes.worker import GRACE, work_until_told
 
-NUMBER = struct.Struct("=I")
-"""A request for a worker: its number; beside it the descriptors of its connection and of its packed work."""
+REQUEST = struct.Struct("=II")
+"""A worker's number and a signal for it. Signal 0 asks for the worker: beside it come the descriptors of its
+connection, of the file for its stack, and of its packed work."""
 
 MOST_DESCRIPTORS = 253
 """How many Linux sends with one message."""
@@ -89,11 +90,23 @@ class _Nursery:
             self._end_workers()
 
     def _serve_request(self) -> bool:
-        """Fork one worker; return False when no more will be asked for."""
-        message, descriptors, _, _ = socket.recv_fds(self._requests, NUMBER.size, MOST_DESCRIPTORS)
+        """Do what one request asks for; return False when no more will come."""
+        message, descriptors, _, _ = socket.recv_fds(self._requests, REQUEST.size, MOST_DESCRIPTORS)
         if not message:
             return False
-        (number,) = NUMBER.unpack(message)
+        number, signal_number = REQUEST.unpack(message)
+        if signal_number:
+            self._signal(number, signal_number)
+        else:
+            self._fork(number, descriptors)
+        return True
+
+    def _signal(self, wanted: int, signal_number: int) -> None:
+        for pid, number in self._numbers.items():  # whoever is in here was not waited for: the pid is still its own
+            if number == wanted:
+                os.kill(pid, signal_number)
+
+    def _fork(self, number: int, descriptors: list[int]) -> None:
         try:
             pid = os.fork()
         except OSError as error:
@@ -104,7 +117,6 @@ class _Nursery:
             self._numbers[pid] = number
         for descriptor in descriptors:
             os.close(descriptor)
-        return True
 
     def _become_worker(self, descriptors: list[int]) -> NoReturn:
         try:
@@ -114,8 +126,8 @@ class _Nursery:
             self._reports.close()
             for descriptor in (self._life, self._child_ended, self._wakeup):
                 os.close(descriptor)
-            connection, *work = descriptors
-            work_until_told(Connection(connection), work, self._lifeline)
+            connection, stack, *work = descriptors
+            work_until_told(Connection(connection), work, stack, self._lifeline)
         finally:
             os._exit(1)  # whatever happens, a worker never returns to the loop of the server
 

@@ -1,10 +1,10 @@
 """What a worker process does: one job after another, until it is told to end."""
 
 import contextlib
+import faulthandler
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -14,24 +14,31 @@ from typing import NoReturn
 
 from sweeptrail.engines import Work
 from sweeptrail.engines.carry_out import carry_out, failed
+from sweeptrail.engines.output import keeping_output
 from sweeptrail.errors import Cancelled, SweeptrailError
 from sweeptrail.records import RunResult
+from sweeptrail.system import streams
 from sweeptrail.system.shared_arrays import unpack
 
 GRACE = 2.0
 """Seconds that a cancelled worker has to clean up before it is killed."""
 
+STACK_SIGNAL = signal.SIGUSR2
+"""At which a worker writes where each of its threads is. Lightning, for one, takes SIGUSR1 for itself."""
+
 Answer = RunResult | str | SweeptrailError
 """The result; the traceback when the job could not be read; an error when the work could not be."""
 
 
-def work_until_told(connection: Connection, work: Sequence[int], lifeline: int) -> NoReturn:
+def work_until_told(connection: Connection, work: Sequence[int], stack: int, lifeline: int) -> NoReturn:
     """Answer each job that the connection brings, and exit when it closes.
 
-    The work is what `unpack` makes of its descriptors. `lifeline` is the read end of a pipe that
-    closes when the fork server dies.
+    The work is what `unpack` makes of its descriptors; `stack` is the file for what STACK_SIGNAL asks for.
+    `lifeline` is the read end of a pipe that closes when the fork server dies.
     """
     os.environ["MPLBACKEND"] = "agg"  # a notebook's, or one with windows, is not for a process without either
+    # In C, at once and in whatever thread: also while the lock of Python is held, or the main thread hears nothing.
+    faulthandler.register(STACK_SIGNAL, stack, all_threads=True)
     signal.signal(signal.SIGTERM, _cancel)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
@@ -63,10 +70,10 @@ def _answer(work: Work, message: bytes) -> bytes:
     except Exception:
         return pickle.dumps(f"the job cannot be read in a worker:\n{traceback.format_exc()}")
     try:
-        result = carry_out(work, job)
+        result = carry_out(keeping_output(work), job)
     except KeyboardInterrupt:  # raised by the work itself: workers do not hear Ctrl-C
         result = failed(job, traceback.format_exc())
-    _flush()  # what the job printed must not be lost with a worker that is killed later
+    streams.flush()  # what the job printed must not be lost with a worker that is killed later
     try:
         return pickle.dumps(result)
     except Exception:
@@ -91,15 +98,8 @@ def _end_with(lifeline: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        # It may be a pipe that nobody reads any more, or the job may have closed or replaced it.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-
-
 def _exit(code: int) -> NoReturn:
-    _flush()
+    streams.flush()
     if code == -signal.SIGTERM:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -23,6 +23,7 @@ from sweeptrail.engines import Options, Work
 from sweeptrail.engines.carry_out import failed
 from sweeptrail.engines.processes.engine import auto_workers
 from sweeptrail.engines.ray import worker
+from sweeptrail.engines.ray.timer import INTERVAL, STACK_TIME, Timer, timing
 from sweeptrail.engines.ray.worker import Answer, Shared
 from sweeptrail.errors import SweeptrailError, UsageError
 from sweeptrail.records import Job, RunResult
@@ -46,8 +47,9 @@ class Ray:
         """Make ready; raises SweeptrailError if there is no Ray, no cluster, or no worker that can load the work."""
         with ExitStack() as stack:
             ray = stack.enter_context(self._connected())
-            shared = _put(ray, Shared(work, stack.enter_context(self._home())))
-            tasks = _Tasks(ray, shared, self.options)
+            timer = stack.enter_context(timing(ray, self.options.run_timeout))
+            shared = _put(ray, Shared(work, stack.enter_context(self._home()), timer))
+            tasks = _Tasks(ray, shared, self.options, timer)
             stack.callback(tasks.cancel)
             yield tasks
 
@@ -184,11 +186,13 @@ def _signals_held_back() -> Iterator[None]:
 class _Tasks:
     """The tasks that Ray has accepted and not answered."""
 
-    def __init__(self, ray: ModuleType, shared: Any, options: Options) -> None:
+    def __init__(self, ray: ModuleType, shared: Any, options: Options, timer: Timer | None) -> None:
         self._ray = ray
         self._shared = shared
         self._retries = options.retries
         self._workers = options.workers
+        self._timer = timer
+        self._overdue: set[int] = set()
         # Ray gives a task with a GPU a process of its own: one that has used a GPU cannot use another.
         self._function = ray.remote(num_gpus=options.gpus_per_run, max_retries=options.retries)(worker.answer)
         self._pending: dict[Future[bytes], tuple[Job, Any]] = {}
@@ -221,11 +225,13 @@ class _Tasks:
 
     def next_result(self) -> RunResult:
         """Wait for the next task that ends, however it does."""
-        future = self._done.get()
+        future = self._next_done()
         job, _ = self._pending.pop(future)
         try:
             message = future.result()
         except self._ray.exceptions.RayError as error:
+            if self._timer and job.index in self._overdue:
+                return failed(job, f"the run took longer than run_timeout={self._timer.seconds:g} s")
             if isinstance(error, self._ray.exceptions.RayTaskError) and not isinstance(error, KeyboardInterrupt):
                 raise SweeptrailError(f"a Ray worker cannot load the work:\n{error}") from error
             return failed(job, self._reason(error))
@@ -234,6 +240,24 @@ class _Tasks:
         except Exception:
             return failed(job, f"the result cannot be read:\n{traceback.format_exc()}")
         return _received(answer, job)
+
+    def _next_done(self) -> "Future[bytes]":
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._done.get(timeout=INTERVAL if self._timer else None)
+            self._end_overdue()
+
+    def _end_overdue(self) -> None:
+        """Kill the workers whose runs take too long, on whatever machine; Ray tries no run again that was cancelled."""
+        assert self._timer
+        # Without the clock's machine there is no word of how long runs take; they go on.
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            asked = self._timer.clock.longer_than.remote(self._timer.seconds + STACK_TIME)
+            overdue = asked.future().result()
+            for job, reference in self._pending.values():
+                if job.index in overdue - self._overdue:
+                    self._overdue.add(job.index)
+                    self._ray.cancel(reference, force=True)
 
     def _reason(self, error: Exception) -> str:
         name = type(error).__name__

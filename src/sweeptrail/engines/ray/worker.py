@@ -15,6 +15,8 @@ from pathlib import Path
 
 from sweeptrail.engines import Work
 from sweeptrail.engines.carry_out import carry_out
+from sweeptrail.engines.output import keeping_output
+from sweeptrail.engines.ray.timer import Timer
 from sweeptrail.errors import SweeptrailError, TrackingError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.background import BackgroundCourier
@@ -76,16 +78,19 @@ class Shared:
     work: Work
     home: Home | None
     """None when the runs keep nothing on disk."""
+    timer: Timer | None = None
+    """None when a run may take as long as it likes."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What comes back of a job: its result, or why there is none, and what it printed."""
+    """What comes back of a job: its result, or why there is none."""
 
     result: RunResult | str | SweeptrailError
     files: Files = field(default_factory=dict)
     """What belongs into the run's folder and is not there yet."""
     out: str = ""
+    """What a job printed that is not tracked: it has no folder to keep it in."""
     err: str = ""
 
 
@@ -119,11 +124,17 @@ def _carry_out(shared: Shared, message: bytes) -> Answer:
     except Exception:
         return Answer(f"the job cannot be read in a worker:\n{traceback.format_exc()}")
     if shared.home is None or shared.home.is_here():
-        return Answer(carry_out(shared.work, job))
+        return Answer(carry_out(_aside(shared), job))
     try:
-        return _carry_out_elsewhere(shared.work, job, shared.home, files)
+        return _carry_out_elsewhere(_aside(shared), job, shared.home, files)
     except SweeptrailError as error:
         return Answer(error)
+
+
+def _aside(shared: Shared) -> Work:
+    """Return the work, with all that is kept beside it."""
+    work = keeping_output(shared.work)
+    return shared.timer.timed(work) if shared.timer else work
 
 
 def _carry_out_elsewhere(work: Work, job: Job, home: Home, files: Files) -> Answer:

@@ -9,19 +9,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from sweeptrail.results.leaderboard import (
-    Leaderboard,
-    all_runs,
-    best_of,
-    curve_metrics,
-    final_metrics,
-    final_names,
-    in_words,
-    verdict,
-)
+from sweeptrail.results.columns import curve_metrics, final_names
+from sweeptrail.results.leaderboard import Leaderboard, all_runs, best_of, final_metrics
 from sweeptrail.results.report import facts, tables
 from sweeptrail.results.report.section import Section
 from sweeptrail.results.report.theme import DARK, LIGHT, inline_svg
+from sweeptrail.results.words import as_sentence, in_words, verdict, why_no_champion
 
 TEMPLATE = "page.html.jinja"
 
@@ -41,23 +34,25 @@ class Plot:
 def render(board: Leaderboard, drawings: Mapping[str, str], *, title: str, sections: Sequence[Section]) -> str:
     """Return the document; `drawings` are matplotlib's SVG by the name of the plot."""
     alternatives = _alternatives(board)
-    numbers = {"learning_curves": tables.curves(board), "effects": tables.effects(board)}
+    numbers = {"learning_curves": tables.curves(board), "effects": tables.effects(board)} if board.rows else {}
     own = {name: _plot(name, svg, alternatives[name], numbers.get(name)) for name, svg in drawings.items()}
     given = {each.name: _plot(each.name, each.svg, each.alternative, each.table) for each in sections if each.svg}
     text = _template().render(
         title=facts.text_of(title),
         board=board,
         champion=facts.text_of(board.champion.result.name) if board.champion else "",
+        why_no_champion=facts.text_of(as_sentence(why_no_champion(board))),
         figures=_key_figures(board),
         verdict=facts.text_of(verdict(board)),
         metric=in_words(board.ranking),
+        basis=_basis(board),
         seeds=tables.has_seeds(board),
         ranking=tables.ranking(board),
         shown=SHOWN,
         unfinished=tables.unfinished(board),
         plots={**own, **given},
         sections=sections,
-        links=tuple((each.name, each.title) for each in sections),
+        chapters={**_chapters(board, drawings), **{each.name: each.title for each in sections}},
         highlights=facts.HIGHLIGHTS,
         light=LIGHT,
         dark=DARK,
@@ -77,13 +72,39 @@ def _template() -> Template:
     )
 
 
+def _chapters(board: Leaderboard, drawings: Mapping[str, str]) -> dict[str, str]:
+    """Return the headings of what the runs have something for, by their ids; all while none has finished."""
+    is_open = not any(run.result.status == "FINISHED" for run in all_runs(board))
+    found = {
+        "ranking": ("Ranking", True),
+        "curves": ("Learning curves", "learning_curves" in drawings),
+        "coordinates": ("Parallel coordinates", "parallel_coordinates" in drawings),
+        "effects": ("Effects", "effects" in drawings or (len(board.rows) == 1 and bool(facts.columns_of(board)))),
+    }
+    return {name: title for name, (title, is_there) in found.items() if is_there or is_open}
+
+
+def _basis(board: Leaderboard) -> str:
+    """Return by what the combinations are ranked."""
+    metric = in_words(board.ranking)
+    if not board.rows:
+        return ""
+    result = board.rows[0].runs[0].result
+    is_last = result.epochs and board.ranking in result.epochs[-1].metrics and board.ranking not in result.metrics
+    seeds = ", the mean of the seeds" if tables.has_seeds(board) else ""
+    order = "" if board.goal.greater_is_better else ", the lowest first"
+    basis = f"By {metric}{' in the last epoch' if is_last else ''}{seeds}{order}."
+    if board.ranking == "accuracy":
+        return f"{basis} That is the accuracy on the training data, since none was held out."
+    return basis
+
+
 def _key_figures(board: Leaderboard) -> dict[str, str]:
     """Return the few numbers that people look for first."""
     runs = all_runs(board)
-    counts = {
-        "combinations": str(len(board.rows)),
-        "runs finished": f"{len(runs) - len(board.unranked)} of {len(runs)}",
-    }
+    finished = sum(run.result.status == "FINISHED" for run in runs)
+    combinations = {"combinations": str(len(board.rows))} if board.rows or not finished else {}
+    counts = {**combinations, "runs finished": f"{finished} of {len(runs)}"}
     if not board.champion:
         return counts
     metrics = final_metrics(board.champion)

@@ -67,13 +67,19 @@ def joined(runs: Iterable[RankedRun], metric: str, *, most: int = 20_000) -> tup
     for curve in curves:
         kept = [*curve[:-1:stride], *curve[-1:]]
         epochs += [*(epoch.epoch for epoch in kept), math.nan]
-        values += [*(epoch.metrics.get(metric, math.nan) for epoch in kept), math.nan]
+        reached = (epoch.metrics.get(metric, math.nan) for epoch in kept)
+        values += [*(value if can_be_drawn(value) else math.nan for value in reached), math.nan]
     return epochs, values
+
+
+def can_be_drawn(value: float) -> bool:
+    """Tell whether a value is a number that plots have room for; MLflow's infinity is 1.8e308."""
+    return abs(value) < 1e300
 
 
 def fences(values: Iterable[float]) -> tuple[float, float] | None:
     """Return the range without what is far out, three times the interquartile range (Tukey); None without numbers."""
-    finite = np.array([value for value in values if math.isfinite(value)])
+    finite = np.array([value for value in values if can_be_drawn(value)])
     if not len(finite):
         return None
     low, high = np.quantile(finite, (0.25, 0.75))
@@ -95,16 +101,17 @@ class Level:
 
 def effects(board: Leaderboard) -> dict[str, list[Level]]:
     """Return for each column with several values the mean of the ranking metric at each of them."""
-    return {
+    found = {
         column: [level for value in values if value is not None and (level := _level(board, column, value))]
         for column in varying(board)
         if len(values := levels(board, column)) > 1
     }
+    return {column: known for column, known in found.items() if known}
 
 
 def _level(board: Leaderboard, column: str, value: Any) -> Level | None:
     runs = [run for row in board.rows if value_of(row, column) == value for run in row.runs]
-    finite = [reached for run in runs if math.isfinite(reached := final_metrics(run)[board.ranking])]
+    finite = [reached for run in runs if can_be_drawn(reached := final_metrics(run)[board.ranking])]
     if not finite:
         return None
     mean, _, interval = spread(finite)

@@ -16,9 +16,11 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Curve
 from matplotlib.ticker import MaxNLocator
 
-from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, all_runs, curve_metrics, in_words
+from sweeptrail.results.columns import curve_metrics
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, all_runs
 from sweeptrail.results.report import facts
 from sweeptrail.results.report.theme import COLOURS, DASHES, LIGHT, PALE, STYLE, WIDTHS, pale_width
+from sweeptrail.results.words import in_words
 
 WIDTH = 11.0
 """Inches, for a plot as wide as the page."""
@@ -36,9 +38,9 @@ def style() -> Iterator[None]:
 def draw(board: Leaderboard) -> dict[str, Figure]:
     """Return each plot for which there is something to draw, by its name."""
     figures: dict[str, Figure] = {}
-    if any(run.result.epochs for run in all_runs(board)):
-        figures["learning_curves"] = learning_curves(board)
-    if _measured(board):
+    if metrics := _drawable(board):
+        figures["learning_curves"] = learning_curves(board, metrics)
+    if _measured(board) and facts.columns_of(board):
         figures["parallel_coordinates"] = parallel_coordinates(board)
     if found := facts.effects(board):
         figures["effects"] = effects(found, board.ranking)
@@ -59,16 +61,24 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def learning_curves(board: Leaderboard) -> Figure:
+def _drawable(board: Leaderboard) -> list[str]:
+    """Return the metrics of the epochs that have a value which can be drawn."""
+    metrics = [epoch.metrics for run in all_runs(board) for epoch in run.result.epochs]
+    return [
+        name for name in curve_metrics(board) if any(facts.can_be_drawn(each.get(name, math.nan)) for each in metrics)
+    ]
+
+
+def learning_curves(board: Leaderboard, metrics: Sequence[str]) -> Figure:
     """Draw each metric by epoch: the best combinations in colour, the other runs thin and pale."""
-    metrics = curve_metrics(board)
     best, others = board.rows[: facts.HIGHLIGHTS], board.rows[facts.HIGHLIGHTS :]
     rest = [*(run for row in others for run in row.runs), *board.unranked]
     handles = [_legend_line(position) for position in range(len(best))]
     labels = [f"{row.rank}   {facts.label(row, facts.varying(board))}" for row in best]
     if rest:
         handles.append(Line2D([], [], color=PALE, linewidth=0.8))
-        labels.append(f"the other {len(rest)} runs" if len(rest) > 1 else "the other run")
+        count = f"{len(rest)} runs" if len(rest) > 1 else "run"
+        labels.append(f"the other {count}" if best else "all runs: none is ranked")
     height = 2.9 + 0.2 * len(labels)
     figure = Figure((WIDTH, height))
     box = {"left": 0.045, "right": 0.995, "top": 1 - 0.3 / height, "bottom": (0.45 + 0.2 * len(labels)) / height}
@@ -86,7 +96,7 @@ def _legend_line(position: int) -> Line2D:
 
 def _curves(axes: Axes, metric: str, best: Sequence[Row], rest: Sequence[RankedRun]) -> None:
     # Single epochs have no line; few epochs are easier to read with their points.
-    longest = max((len(run.result.epochs) for row in best for run in row.runs), default=1)
+    longest = max((len(run.result.epochs) for run in [run for row in best for run in row.runs] or rest), default=1)
     marker = "o" if longest <= 10 else None
     pale = facts.joined(rest, metric)
     axes.plot(
@@ -109,14 +119,13 @@ def _curves(axes: Axes, metric: str, best: Sequence[Row], rest: Sequence[RankedR
 
 def parallel_coordinates(board: Leaderboard) -> Figure:
     """Draw a line for each combination through its values, to the metric that ranks."""
-    rows = _measured(board)
     names = facts.varying(board)
     figure = Figure((WIDTH, 3.8))
     axes = figure.add_axes((0.13, 0.04, 0.79, 0.84))
     axes.set(xlim=(-0.02, len(names) + 0.02), ylim=(-0.01, 1.01))
     axes.set_axis_off()
     columns = [_category_axis(axes, board, name, x) for x, name in enumerate(names)]
-    columns.append(_metric_axis(axes, rows, in_words(board.ranking), len(names)))
+    columns.append(_metric_axis(axes, board, len(names)))
     heights = list(zip(*columns, strict=True))
     pale = heights[facts.HIGHLIGHTS :]
     if pale:
@@ -133,7 +142,7 @@ def parallel_coordinates(board: Leaderboard) -> Figure:
 
 
 def _measured(board: Leaderboard) -> list[Row]:
-    return [row for row in board.rows if math.isfinite(row.mean)]
+    return [row for row in board.rows if facts.can_be_drawn(row.mean)]
 
 
 def _strands(heights: Sequence[Sequence[float]]) -> Curve:
@@ -169,16 +178,19 @@ def _category_axis(axes: Axes, board: Leaderboard, column: str, x: int) -> list[
     ]
 
 
-def _metric_axis(axes: Axes, rows: Sequence[Row], name: str, x: int) -> list[float]:
+def _metric_axis(axes: Axes, board: Leaderboard, x: int) -> list[float]:
+    """Draw the axis of the metric that ranks, its best value on top; return where each combination ends."""
+    rows = _measured(board)
     low, high = facts.fences([row.mean for row in rows]) or (0.0, 1.0)
     if low == high:
         low, high = low - 0.01, high + 0.01
-    _axis(axes, name, x)
+    worst, best = (low, high) if board.goal.greater_is_better else (high, low)
+    _axis(axes, in_words(board.ranking), x)
     _axis_line(axes, x, 0, 1)
     for value in MaxNLocator(6).tick_values(low, high):
         if low <= value <= high:
-            _tick(axes, x, (value - low) / (high - low), f"{value:.6g}")
-    return [min(1.0, max(0.0, (row.mean - low) / (high - low))) for row in rows]
+            _tick(axes, x, (value - worst) / (best - worst), f"{value:.6g}")
+    return [min(1.0, max(0.0, (row.mean - worst) / (best - worst))) for row in rows]
 
 
 def _axis(axes: Axes, name: str, x: int) -> None:

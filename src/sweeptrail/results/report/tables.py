@@ -4,8 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeptrail.results.leaderboard import Leaderboard, curve_metrics, final_names, in_words, mean_of
+from sweeptrail.results import words
+from sweeptrail.results.columns import curve_metrics, final_names, param_column
+from sweeptrail.results.leaderboard import Leaderboard, mean_of, seconds, total
+from sweeptrail.results.leaderboard import Row as Combination
 from sweeptrail.results.report import facts
+from sweeptrail.results.words import in_words, why_unranked
 
 Row = Sequence[str]
 
@@ -20,9 +24,9 @@ class Table:
     """How many of the columns, from the left, are no numbers."""
 
 
-def number(value: float | None) -> str:
-    """Return a number with four digits after the point, as the tables show it."""
-    return facts.NOTHING if value is None or math.isnan(value) else f"{value:.4f}"
+def number(value: float | None, beside: float | None = None) -> str:
+    """Return a number as the tables show it; `beside` as for those in words."""
+    return facts.NOTHING if value is None or math.isnan(value) else words.number(value, beside)
 
 
 def between(interval: tuple[float, float] | None) -> str:
@@ -34,20 +38,30 @@ def ranking(board: Leaderboard) -> Table:
     """Return the combinations, the best first."""
     columns = facts.columns_of(board)
     spread = ["95 % interval", "deviation", "seeds"] if has_seeds(board) else []
-    metrics = [*final_names(board), *(name for name in reversed(curve_metrics(board)) if name != board.ranking)]
+    shown = dict.fromkeys([*final_names(board), *reversed(curve_metrics(board))])
+    metrics = [name for name in shown if name != board.ranking]
+    took = {row.rank: _seconds(row) for row in board.rows}
+    timed = any(took.values())
     rows = [
         [
             str(row.rank),
             *(facts.text_of(facts.value_of(row, column)) for column in columns),
             number(row.mean),
-            *([between(row.interval), number(row.deviation), str(len(row.runs))] if spread else []),
+            *([between(row.interval), number(row.deviation, row.mean), str(len(row.runs))] if spread else []),
             *(number(mean_of(row, metric)) for metric in metrics),
-            f"{mean_of(row, 'run_duration'):.1f}",
+            *([took[row.rank]] if timed else []),
         ]
         for row in board.rows
     ]
-    names = ["rank", *columns, in_words(board.ranking), *spread, *map(in_words, metrics), "seconds"]
+    heads = ["rank", *(column if column == facts.SWEEP else param_column(column) for column in columns)]
+    names = [*heads, in_words(board.ranking), *spread, *map(in_words, metrics), *(["seconds"] if timed else [])]
     return Table(names, rows, texts=1 + len(columns))
+
+
+def _seconds(row: Combination) -> str:
+    """Return how long the runs of a combination took on average; nothing where nobody has counted it."""
+    known = [took for run in row.runs if (took := seconds(run.result)) is not None]
+    return f"{total(known) / len(known):.1f}" if known else ""
 
 
 def has_seeds(board: Leaderboard) -> bool:
@@ -57,11 +71,12 @@ def has_seeds(board: Leaderboard) -> bool:
 
 def unfinished(board: Leaderboard) -> Table:
     """Return the runs that are not ranked, and why."""
+    reasons = [facts.text_of(why_unranked(run, board))[:300] for run in board.unranked]
     rows = [
-        [facts.text_of(run.result.name), run.result.status, facts.text_of(run.result.reason)[:300]]
-        for run in board.unranked
+        [facts.text_of(run.result.name), run.result.status, *([reason] if any(reasons) else [])]
+        for run, reason in zip(board.unranked, reasons, strict=True)
     ]
-    return Table(["run", "status", "reason"], rows, texts=3)
+    return Table(["run", "status", *(["reason"] if any(reasons) else [])], rows, texts=3)
 
 
 def curves(board: Leaderboard) -> Table:
