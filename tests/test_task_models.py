@@ -133,7 +133,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def sweep(task: Any, space: Mapping[str, Any], **settings: Any) -> Outcome:
-    outcome = sweeptrail.sweep(task, space, **{"engine": "serial", "report": False, **settings})
+    outcome = sweeptrail.sweep(task, space, engine="serial", report=False, **settings)
     assert outcome.exit_code == 0
     return outcome
 
@@ -252,7 +252,7 @@ def test_the_champion_s_network_loads_as_a_run_s_and_as_the_registered_model(
     torch.manual_seed(0)
     network = nn.Linear(4, 3)
     with torch.no_grad():
-        expected = (network(torch.from_numpy(SAMPLES)) + 2.0).numpy()
+        expected = network(torch.from_numpy(SAMPLES)).numpy() + 2.0
     assert_loads(here, monkeypatch, "classify", expected)
     assert outcome.champion
     assert outcome.champion.params == {"strength": 2.0}

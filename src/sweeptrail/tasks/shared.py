@@ -13,7 +13,7 @@ from sweeptrail.system.shared_arrays import mapped_anew, share
 SMALLEST = 1 << 16
 """Bytes from which on the memory of an array is shared; a smaller one travels with the rest."""
 
-MOST = 250
+MOST = 240
 """How many arrays may be shared: Linux sends 253 descriptors with one message, which needs some for itself."""
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
@@ -96,7 +96,7 @@ def _pieces(value: Any) -> Iterator[bytes]:
 
     if _is_array(value):
         yield f"array {value.dtype} {value.shape} ".encode()
-        yield numpy.ascontiguousarray(value).reshape(-1).view(numpy.uint8).data if value.size else b""
+        yield numpy.ascontiguousarray(value).reshape(-1).view(numpy.uint8).tobytes() if value.size else b""
     elif type(value) is dict:
         yield f"dict {len(value)} ".encode()
         for name, each in sorted(value.items(), key=lambda item: repr(item[0])):
