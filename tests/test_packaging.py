@@ -79,6 +79,7 @@ def test_mlproject_names_the_environment() -> None:
 def test_the_parameters_of_mlproject_are_the_settings_with_their_defaults() -> None:
     defaults = {name: parameter.default for name, parameter in MAIN.parameters.items()}
     assert [defaults.pop(name) for name in ("task", "space", "resume")] == [DEFAULT_TASK, "", "none"]
+    assert defaults.pop("dry_run") == "false"
     assert defaults == {each.name: each.default for each in parameters_of(find_task(DEFAULT_TASK))}
 
 

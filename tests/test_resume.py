@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.results.find import find_local
-from sweeptrail.sweeps.resume import merged, without_defaults
+from sweeptrail.sweeps.asked import merged, without_defaults
 from sweeptrail.sweeps.settings import parameters_of, parse
 from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 from tests.commands import ROOT, SMALL, client, environment, family, start, sweep

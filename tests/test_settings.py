@@ -50,7 +50,7 @@ def test_every_setting_accepts_its_example_and_its_default_and_says_what_it_mean
 
 def test_a_run_is_recognised_as_version_0_1_did_it() -> None:
     settings = parse({})
-    params, fixed = next(settings.grid())
+    params, fixed = settings.grid()[0]
     assert settings.run_key({**fixed, **params}, "d1fd84a877f3b78f") == OLD_KEY
 
 

@@ -193,7 +193,7 @@ print(json.dumps([
     told(train, {"lr": [0.1]}, shared=[1, 2]),
     told(train, {"lr": [0.1]}, shared={"lock": lock}),
     told(train, {"lr": [0.1]}, valid=lambda lr, wide: False),
-    told(train, {"lr": [0.1]}, valid=lambda lr: True),
+    told(train, {"lr": [0.1]}, valid=lambda lr, width: True),
     told(train, {"lr": [0.1]}, resume="nowhere"),
 ]))
 """
@@ -219,13 +219,31 @@ def test_what_cannot_be_swept_is_a_usage_error_and_leaves_nothing(tmp_path: Path
         "task train: shared: expected a mapping of names to arrays, got a list",
         "task train: shared: lock cannot be sent to other processes",
         "no combination is valid: valid() refuses them all",
-        "task train: valid() failed: TypeError",
+        "valid(lr=0.1) raised TypeError",
         "resume: ",
     ]
     for found, wanted in zip(told, expected, strict=True):
         assert found.startswith(wanted), found
         assert "\n" not in found
     assert not list((tmp_path / "runs").iterdir())
+
+
+SERIAL = """
+import json, threading
+lock, seen = threading.Lock(), []
+
+def train(manager, *, lr: float = 0.1):
+    with lock:
+        seen.append(lr)
+    manager.log(loss=lr)
+
+sweeptrail.sweep(train, {"lr": [0.1, 0.2]}, engine="serial", report=False, register="none")
+print(json.dumps(seen))
+"""
+
+
+def test_the_serial_engine_calls_the_function_itself_which_need_not_be_sent_anywhere(tmp_path: Path) -> None:
+    assert script(TASK + SERIAL, tmp_path)[0] == [0.1, 0.2]
 
 
 def test_a_sweep_needs_no_environment_of_its_own(tmp_path: Path) -> None:

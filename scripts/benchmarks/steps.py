@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from sweeptrail.records import Job, RunResult
-from sweeptrail.sweeps.jobs import SINKS
+from sweeptrail.sweeps.plan import SINKS
 from sweeptrail.tasks.code import Importable
 from sweeptrail.tasks.work import Training
 from sweeptrail.training.manager import RunManager

@@ -9,6 +9,7 @@ import click
 
 from sweeptrail.cli.group import main, say
 from sweeptrail.errors import Cancelled, UsageError
+from sweeptrail.sweeps.options import TAG
 from sweeptrail.sweeps.settings import parameters_of
 from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 
@@ -16,13 +17,26 @@ TRACKING_URI = click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="[default: sqlite:///mlflow.db]"
 )
 
+AS_MLFLOW_PASSES_THEM = {
+    "ignore_unknown_options": True,  # they are among the words, and named with all other mistakes
+    "token_normalize_func": lambda name: name.replace("_", "-"),
+}
+"""`mlflow run` passes a parameter that MLproject does not declare as `--run_timeout 60`."""
+
+
+def _joined(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
+    return ",".join(values) if values else None
+
 
 def _setting_options(command: Any) -> Any:
     """Add an option for each setting; its default stands in the help and is not passed on."""
     for each in reversed(parameters_of(find_task(DEFAULT_TASK))):
         listed = ", separated by commas" if each.is_axis else ""
         text = f"{each.meaning.replace('`', '')}: {each.expected}{listed}  [default: {each.default}]"
-        command = click.option(f"--{each.name.replace('_', '-')}", each.name, metavar="TEXT", help=text)(command)
+        more: Any = {"multiple": True, "callback": _joined} if each.name == TAG else {}
+        command = click.option(f"--{each.name.replace('_', '-')}", each.name, metavar="TEXT", help=text, **more)(
+            command
+        )
     return command
 
 
@@ -32,12 +46,25 @@ def _sweep_options(command: Any) -> Any:
         click.option(
             "--tracking/--no-tracking", default=True, help="tell TensorBoard and MLflow, or write the table only"
         ),
+        click.option("--dry-run", type=bool, default=False, metavar="", help="list the runs and estimate their time"),
         click.option("--runs-dir", default="auto", help="where the folder of the sweep is made  [default: runs]"),
         click.option("--experiment", envvar="MLFLOW_EXPERIMENT_NAME", show_envvar=True, help="[default: MLflow's own]"),
         TRACKING_URI,
     ):
         command = option(command)
     return _setting_options(command)
+
+
+class _Command(click.Command):
+    """A command whose option `--dry-run` takes a value, as MLproject gives one, and does without."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        following = [*args[1:], ""]
+        args = [
+            "--dry-run=true" if word == "--dry-run" and after not in ("true", "false") else word
+            for word, after in zip(args, following, strict=True)
+        ]
+        return super().parse_args(context, args)
 
 
 def _task_options(command: Any) -> Any:
@@ -47,7 +74,7 @@ def _task_options(command: Any) -> Any:
     return task(space(_sweep_options(command)))
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command(cls=_Command, context_settings=AS_MLFLOW_PASSES_THEM)
 @click.argument("words", metavar="[TASK] [NAME=VALUES]...", nargs=-1)
 @click.option("--resume", default="none", help="latest, a folder, or a parent run's id: go on with that sweep")
 @_task_options
@@ -66,7 +93,7 @@ def sweep(context: click.Context, /, words: tuple[str, ...], **options: Any) -> 
     _sweep(context, words, **options)
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command(cls=_Command, context_settings=AS_MLFLOW_PASSES_THEM)
 @click.argument("words", metavar="[SWEEP] [NAME=VALUES]...", nargs=-1)
 @_task_options
 @click.pass_context
@@ -97,6 +124,7 @@ def _sweep(
     experiment: str | None,
     runs_dir: str,
     tracking: bool,
+    dry_run: bool,
     resume: str,
     **texts: str | None,
 ) -> None:
@@ -111,6 +139,7 @@ def _sweep(
 
     from sweeptrail.cli.outcome import program, where_to_look
     from sweeptrail.cli.project_run import refuse
+    from sweeptrail.sweeps.dry_run import dry_run as preview
     from sweeptrail.sweeps.plan import make_plan
     from sweeptrail.sweeps.run import engine_of, run_sweep
     from sweeptrail.system.signals import stoppable
@@ -129,6 +158,10 @@ def _sweep(
                 runs_dir=runs_dir,
                 tracked=tracking,
             )
+            if dry_run:
+                found = preview(plan, partial(engine_of, server=server))
+                click.echo(str(found))
+                context.exit(found.exit_code)
             outcome = run_sweep(plan, partial(engine_of, server=server), for_sweep, say)
     except UsageError as error:
         if run_id:

@@ -20,7 +20,7 @@ from sweeptrail.outbox.entries import (
     Tags,
     milliseconds,
 )
-from sweeptrail.outbox.journal import FILE_NAME, Journal, append
+from sweeptrail.outbox.journal import FILE_NAME, Journal, append, read
 from sweeptrail.records import Status
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import Tracking
@@ -53,13 +53,22 @@ class ParentJournal:
         described = {tags.SETTINGS: json.dumps(settings), tags.GOAL: goal, tags.COLUMNS: ",".join(columns)}
         self._journal.write(Tags(described))
 
+    def add_tags(self, values: Mapping[str, str]) -> None:
+        """Tell the tags that a person has given the sweep, and its name where it has one."""
+        if values:
+            self._journal.write(Tags(values))
+
     def add_params(self, params: Mapping[str, str]) -> None:
         """Tell the settings as params, which can never be changed."""
         self._journal.write(Params(params))
 
-    def add_dataset(self, dataset: Dataset) -> None:
-        """Tell which data the sweep uses."""
+    def add_dataset(self, dataset: Dataset) -> str:
+        """Tell which data the sweep uses, unless it is told; return the digest of those it used before, if others."""
+        told = [entry.digest for entry, _ in read(self._journal.path) if isinstance(entry, Dataset)]
+        if told[-1:] == [dataset.digest]:
+            return ""
         self._journal.write(dataset)
+        return told[-1] if told else ""
 
     def add_files(self, *paths: str) -> None:
         """Have files delivered, by their paths in the sweep's folder or absolute, below the same folders."""

@@ -81,7 +81,7 @@ def is_sweep(folder: Path) -> bool:
 
 
 def sweep_folders(runs_dir: Path) -> Iterator[Path]:
-    """Yield the folders of the sweeps below a folder, the oldest first; or that folder, if it is a sweep itself."""
+    """Yield the folders of the sweeps below a folder, by name; or that folder, if it is a sweep itself."""
     if (runs_dir / DESCRIPTION).is_file():
         yield runs_dir
     elif runs_dir.is_dir():
@@ -113,16 +113,16 @@ def check_writable(runs_dir: Path) -> None:
         raise unwritable(runs_dir, error) from error
 
 
-def new_sweep_folder(parent: Path) -> Path:
-    """Make a folder named by the time, in seconds; a second sweep of the same second gets a number.
+def new_sweep_folder(parent: Path, name: str | None = None) -> Path:
+    """Make a folder of this name, or named by the time, in seconds; a second one of the same name gets a number.
 
     Raises SettingsError if the parent folder cannot be written.
     """
-    moment = time.strftime("%Y-%m-%d_%H-%M-%S")
+    name = name or time.strftime("%Y-%m-%d_%H-%M-%S")
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for number in count(1):
-            folder = parent / (moment if number == 1 else f"{moment}_{number}")
+            folder = parent / (name if number == 1 else f"{name}_{number}")
             try:
                 folder.mkdir()
             except FileExistsError:

@@ -26,8 +26,10 @@ LINK_LENGTH = 39
 """Characters of a run in the address of a comparison."""
 
 
-def note(board: Leaderboard, *, identity_of: Callable[[RankedRun], str], has_report: bool = True) -> str:
-    """Return Markdown with the champion, the ranked table, links, and the runs that are not ranked.
+def note(
+    board: Leaderboard, *, identity_of: Callable[[RankedRun], str], has_report: bool = True, remark: str = ""
+) -> str:
+    """Return Markdown with a person's remark, the champion, the ranked table, links, and the runs that are not ranked.
 
     The links name runs by their identities; the courier puts the addresses in (outbox/links.py).
     """
@@ -35,10 +37,11 @@ def note(board: Leaderboard, *, identity_of: Callable[[RankedRun], str], has_rep
     def link(run: RankedRun) -> str:
         return f"[{_escaped(run.result.name, NAME_LENGTH)}](run:{identity_of(run)})"
 
-    table = list(_table(board, link))
+    table = list(_table(board, link, TABLE_ROOM - len(remark)))
     failures = list(_failures(board, link))
     files = f"{'[Report](artifact:report.html) · ' if has_report else ''}[leaderboard.csv](artifact:leaderboard.csv)"
     paragraphs = [
+        remark,
         _champion(board, link),
         *_fitting([_escaped(verdict(board), VERDICT_ROOM)], VERDICT_ROOM),
         "\n".join(table),
@@ -59,7 +62,7 @@ def _champion(board: Leaderboard, link: Callable[[RankedRun], str]) -> str:
     return f"**Champion: {link(champion)}**, {values}"
 
 
-def _table(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[str]:
+def _table(board: Leaderboard, link: Callable[[RankedRun], str], room: int) -> Iterator[str]:
     """Yield the lines of the ranked table, and how many combinations there was no room for."""
     if not board.rows:
         return
@@ -69,7 +72,7 @@ def _table(board: Leaderboard, link: Callable[[RankedRun], str]) -> Iterator[str
     yield _row(heads)
     yield _row(["---:", ":---", *["---:"] * (len(heads) - 2)])
     lines = (_row(_cells(row, link, finals, repeated=repeated)) for row in board.rows[:ROWS])
-    shown = list(_fitting(lines, TABLE_ROOM))
+    shown = list(_fitting(lines, room))
     yield from shown
     if more := len(board.rows) - len(shown):
         yield f"\n{more} more in leaderboard.csv."

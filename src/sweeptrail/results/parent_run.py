@@ -24,12 +24,20 @@ class Standings:
     """Keeps the leaderboard of a sweep, in its folder and on its own run."""
 
     def __init__(
-        self, parent: ParentJournal, tracking_uri: str, *, goal: Goal | None = None, has_report: bool = False
+        self,
+        parent: ParentJournal,
+        tracking_uri: str,
+        *,
+        goal: Goal | None = None,
+        has_report: bool = False,
+        remark: str = "",
     ) -> None:
+        """`remark` is what a person has written, Markdown, to stand above the ranking."""
         self._parent = parent
         self._tracking_uri = tracking_uri
         self._goal = goal
         self._has_report = has_report
+        self._remark = remark
         self._written = time.monotonic()
 
     def is_due(self) -> bool:
@@ -44,7 +52,8 @@ class Standings:
         """Write leaderboard.csv, and tell of it, of the ranking and of the champion."""
         write_whole(self._parent.folder / LEADERBOARD, csv_text(board))
         self._parent.add_files(LEADERBOARD)
-        self._parent.set_note(note(board, identity_of=self._identity_of, has_report=self._has_report))
+        ranking = note(board, identity_of=self._identity_of, has_report=self._has_report, remark=self._remark)
+        self._parent.set_note(ranking)
         if champion := board.champion:
             finals = final_metrics(champion)
             shown = {name: finals[name] for name in (board.ranking, *final_names(board)) if name in finals}

@@ -35,6 +35,19 @@ def number(value: float, beside: float | None = None) -> str:
     return f"{value:.4f}" if not size or 0.001 <= size < 1_000_000 else f"{value:.4g}"
 
 
+def in_time(seconds: float) -> str:
+    """Return seconds as a person would say them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.2g} min" if minutes < 60 else f"{minutes / 60:.1f} h"
+
+
+def plural(word: str, count: int) -> str:
+    """Return how many there are of something: `1 run`, `8 runs`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def as_sentence(line: str) -> str:
     """Return a line as it begins a paragraph."""
     return line[:1].upper() + line[1:]

@@ -35,8 +35,10 @@ class RunBuilder:
     """Builds the runs of a sweep."""
 
     @staticmethod
-    def get_runs(params: Mapping[str, Sequence[Any]]) -> list[Any]:
+    def get_runs(params: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]) -> list[Any]:
         """Return one Run for each combination of the values, the last name varying fastest.
+
+        Or one for each mapping of a list, in which each name has its one value.
 
         >>> RunBuilder.get_runs({"lr": [0.01, 0.001], "shuffle": [True]})
         [Run(lr=0.01, shuffle=True), Run(lr=0.001, shuffle=True)]
@@ -44,6 +46,8 @@ class RunBuilder:
         Raises SpaceError, naming every mistake, for a bare string or another value that is no
         list, an empty list, a value given twice, and a name that cannot be an attribute.
         """
+        if isinstance(params, list | tuple) and params and all(isinstance(each, Mapping) for each in params):
+            return _listed(params)
         if not isinstance(params, Mapping):
             raise SpaceError(
                 f"expected a mapping from names to lists of values, got {params!r}; "
@@ -55,6 +59,20 @@ class RunBuilder:
         if problems:
             raise SpaceError(problems)
         return [make_run(params, values) for values in product(*params.values())]
+
+
+def _listed(combinations: Sequence[Mapping[str, Any]]) -> list[Any]:
+    names = list(combinations[0])
+    problems = [problem for name in names for problem in _name_problems(name)]
+    problems += [
+        f"combination {number}: expected the names {', '.join(map(str, names))}, got {', '.join(map(str, each))}; "
+        "write the same in each"
+        for number, each in enumerate(combinations, start=1)
+        if each.keys() != combinations[0].keys()
+    ]
+    if problems or not names:
+        raise SpaceError(problems or "no hyperparameters were given; write [{'lr': 0.01}, {'lr': 0.001}]")
+    return [make_run(names, (each[name] for name in names)) for each in combinations]
 
 
 def _problems(name: object, values: object) -> list[str]:

@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,31 +42,41 @@ class Parameter:
 
         Raises ValueError, whose text says what came, what was expected and what to write.
         """
-        write = f"write {self.name}={self.example or self.default}"
         if not (text.strip() or self.default):
-            raise ValueError(f"{self.name}: expected {self.expected}, got nothing; {write}")
+            raise ValueError(f"{self.name}: expected {self.expected}, got nothing; {self._cure}")
         values: list[Any] = []
         for item, is_quoted in _items(text) if self.is_axis else [(text.strip(), False)]:
             if not (item or is_quoted):
-                raise ValueError(f"{self.name}: expected {self.expected}, got an empty value in {text!r}; {write}")
-            try:
-                values.append(self.parse(item))
-            except ValueError:
-                raise ValueError(f"{self.name}: expected {self.expected}, got {item!r}; {write}") from None
-        twice = [value for position, value in enumerate(values) if value in values[:position]]
-        if twice:
+                raise ValueError(f"{self.name}: expected {self.expected}, got an empty value in {text!r}; {self._cure}")
+            values.append(self.value(item))
+        if twice := [value for value, count in Counter(values).items() if count > 1]:
             raise ValueError(f"{self.name}: {twice[0]} is given twice in {text!r}; write each value once")
         return tuple(values) if self.is_axis else values[0]
+
+    def value(self, text: str) -> Any:
+        """Return the one value that a text stands for; raises ValueError as `values` does."""
+        try:
+            return self.parse(text)
+        except ValueError:
+            raise ValueError(f"{self.name}: expected {self.expected}, got {text!r}; {self._cure}") from None
 
     def text(self, value: Any) -> str:
         """Return a value as a person would write it, which `values` reads back."""
         if self.is_axis:
             return ",".join(self.default_word if item is None else _item_text(item) for item in value)
+        return self.value_text(value)
+
+    def value_text(self, value: Any) -> str:
+        """Return one value as a person would write it, which `value` reads back."""
         return self.default_word if value is None else _text(value)
 
     def with_default(self, value: Any) -> "Parameter":
         """Return the same axis, with this single value where nothing is set."""
         return replace(self, default=self.text((value,)))
+
+    @property
+    def _cure(self) -> str:
+        return f"write {self.name}={self.example or self.default}"
 
     @property
     def default_word(self) -> str:

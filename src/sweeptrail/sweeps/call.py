@@ -6,26 +6,45 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from sweeptrail.engines.processes.forkserver import ForkServer
-from sweeptrail.errors import Cancelled, SpaceError
+from sweeptrail.errors import Cancelled, SpaceError, UsageError
+from sweeptrail.search import listed
 from sweeptrail.search.text import Parameter
 from sweeptrail.sweeps.asked import Asked
+from sweeptrail.sweeps.dry_run import DryRun
+from sweeptrail.sweeps.dry_run import dry_run as preview
+from sweeptrail.sweeps.options import OWN, RUNS
 from sweeptrail.sweeps.plan import make_plan
 from sweeptrail.sweeps.run import Outcome, engine_of, run_sweep
-from sweeptrail.sweeps.settings import OWN
 from sweeptrail.system.signals import stoppable
 from sweeptrail.tasks.find import Finder, task_of
 from sweeptrail.tasks.function import SEED, THREADS
 from sweeptrail.tasks.task import Task
 from sweeptrail.tracking.uri import Tracking
 
+Space = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
+"""Lists of values by name, or a list of combinations."""
+
+
+@overload
+def sweep(
+    task: Callable[..., Any] | str, space: Space | None = None, *, dry_run: Literal[False] = False, **settings: Any
+) -> Outcome: ...
+
+
+@overload
+def sweep(
+    task: Callable[..., Any] | str, space: Space | None = None, *, dry_run: Literal[True], **settings: Any
+) -> DryRun: ...
+
 
 def sweep(
     task: Callable[..., Any] | str,
-    space: Mapping[str, Sequence[Any]] | None = None,
+    space: Space | None = None,
     *,
+    dry_run: bool = False,
     goal: str = "auto",
     shared: Mapping[str, Any] | None = None,
     valid: Callable[..., bool] | None = None,
@@ -34,15 +53,19 @@ def sweep(
     experiment: str = "",
     runs_dir: str | Path = "auto",
     **settings: Any,
-) -> Outcome:
+) -> Outcome | DryRun:
     """Carry out a task for every combination of hyperparameters, tracked, in several processes.
 
     `task` is a function `train(manager, *, lr=0.01)`, of a module, a script or a notebook, or the
-    name `module:function` of one; `space` maps hyperparameters to lists of values; `goal` is
-    `max:METRIC` or `min:METRIC`. `shared` are arrays that all processes read in the same memory, as
-    `manager.shared[name]`, and `valid(**hyperparameters)` leaves combinations out. `resume` is
-    `latest`, the folder of a sweep, or the id of its parent run. Further settings are those of
-    `sweeptrail sweep`: `engine="serial"`, `workers=2`, `seed=[0, 1]`.
+    name `module:function` of one; `space` maps hyperparameters to lists of values, or is a list of
+    combinations, `[{"lr": 0.1, "hidden": 64}, ...]`; `goal` is `max:METRIC` or `min:METRIC`.
+    `shared` are arrays that all processes read in the same memory, as `manager.shared[name]`, and
+    `valid(**hyperparameters)` leaves combinations out. `resume` is `latest`, the folder of a sweep,
+    or the id of its parent run. Further settings are those of `sweeptrail sweep`:
+    `engine="serial"`, `workers=2`, `seed=[0, 1]`, `tag=["team=vision"]`.
+
+    With `dry_run=True` nothing is carried out but an epoch of one run: what the sweep would do, and
+    about how long it would take, is printed and returned, its runs as `.jobs`, its time as `.seconds`.
 
     >>> outcome = sweep(train, {"lr": [0.1, 0.01]}, goal="max:validation_accuracy")
     >>> outcome.champion.params
@@ -57,8 +80,8 @@ def sweep(
     server = ForkServer(())
     try:
         with stoppable() if is_main else nullcontext(), closing(server), Finder() as finder:
-            found = finder(task) if isinstance(task, str) else task_of(task, shared, valid)
-            asked = Asked(_texts(settings, goal), task=found.name, space=_space(found, space or {}))
+            found = _task(finder, task, shared, valid, is_serial=settings.get("engine") == "serial")
+            asked = Asked(_texts(settings, goal), task=found.name, space=_space(found, {} if space is None else space))
             plan = make_plan(
                 asked,
                 lambda: Tracking.from_environment(uri=tracking_uri, experiment=experiment),
@@ -66,11 +89,25 @@ def sweep(
                 resume=str(resume),
                 runs_dir=str(runs_dir),
             )
+            if dry_run:
+                expected = preview(plan, partial(engine_of, server=server))
+                print(expected)
+                return expected
             outcome = run_sweep(plan, partial(engine_of, server=server), for_sweep, _say)
     except Cancelled as stopped:
         raise KeyboardInterrupt from stopped
     show(summary(outcome.leaderboard))
     return outcome
+
+
+def _task(find: Finder, task: Any, shared: Mapping[str, Any] | None, valid: Any, *, is_serial: bool) -> Task:
+    if not isinstance(task, str):
+        return task_of(task, shared, valid, stays_here=is_serial)
+    if shared is not None or valid:
+        raise UsageError(
+            f"shared and valid need a function, got the name {task!r}; import it, or write prepare() and valid() in it"
+        )
+    return find(task)
 
 
 def _texts(settings: Mapping[str, Any], goal: str) -> dict[str, str]:
@@ -90,8 +127,10 @@ def _text(parameter: Parameter, value: Any) -> str:
     return parameter.text(tuple(values)) if parameter.is_axis else parameter.text(value)
 
 
-def _space(task: Task, space: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+def _space(task: Task, space: Space) -> dict[str, str]:
     """Return the values of each hyperparameter as text, which is checked as that is; raises SpaceError."""
+    if not isinstance(space, Mapping):
+        return _listed(task, space)
     known = {each.name: each for each in task.parameters}
     problems = [
         f"{name}: expected a list of values, got {values!r}; write [{values!r}] for a single value"
@@ -100,12 +139,31 @@ def _space(task: Task, space: Mapping[str, Sequence[Any]]) -> dict[str, str]:
     ]
     texts = {}
     for name, values in space.items() if not problems else ():
-        if odd := [value for value in values if not isinstance(value, (bool, int, float, str, type(None)))]:
-            problems.append(f"{name}: expected numbers, text, true or false, or None, got {odd[0]!r}; write it as text")
+        problems += _odd(name, values)
         texts[name] = known[name].text(tuple(values)) if name in known else ""
     if problems:
         raise SpaceError(problems)
     return texts
+
+
+def _listed(task: Task, combinations: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the same for a list of combinations."""
+    if isinstance(combinations, str) or not all(isinstance(each, Mapping) for each in combinations):
+        raise SpaceError(
+            f"space: expected lists of values by name, or a list of combinations, got {combinations!r}; "
+            'write {"lr": [0.1, 0.01]} or [{"lr": 0.1}, {"lr": 0.01}]'
+        )
+    if problems := [line for each in combinations for name in each for line in _odd(name, [each[name]])]:
+        raise SpaceError(problems)
+    if not combinations:
+        raise SpaceError('space: the list of combinations is empty; write [{"lr": 0.1}, {"lr": 0.01}]')
+    return {RUNS.name: RUNS.text([listed.as_text(each, task.parameters) for each in combinations])}
+
+
+def _odd(name: str, values: Sequence[Any]) -> list[str]:
+    odd = [value for value in values if not isinstance(value, (bool, int, float, str, type(None)))]
+    what = "expected numbers, text, true or false, or None"
+    return [f"{name}: {what}, got {odd[0]!r}; write it as text"] if odd else []
 
 
 def _say(message: str) -> None:

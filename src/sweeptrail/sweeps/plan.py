@@ -1,22 +1,28 @@
-"""Checks everything before anything is trained."""
+"""Checks everything before anything is trained, and says which runs there are, each as a job."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from sweeptrail.errors import SettingsError, UsageError
 from sweeptrail.outbox import sweep_folder
-from sweeptrail.outbox.sweep_folder import Description
+from sweeptrail.outbox.history import read_history
+from sweeptrail.outbox.sweep_folder import Description, KnownRun
+from sweeptrail.records import Goal, Job
 from sweeptrail.results.find import find_local, nowhere
 from sweeptrail.search import text
-from sweeptrail.sweeps.asked import Asked
-from sweeptrail.sweeps.resume import merged
+from sweeptrail.search.space import run_name
+from sweeptrail.sweeps.asked import Asked, merged, with_file_read
 from sweeptrail.sweeps.settings import Settings, parameters_of, parse
 from sweeptrail.tasks.task import BUILT_IN, DEFAULT_TASK, Prepared, Task
+from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import Tracking
 
 T = TypeVar("T")
+
+SINKS = ("tensorboard", "checkpoint", "outbox")
+"""The sinks of a tracked run."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,18 @@ def make_plan(
         raise UsageError(problems)
     texts, mistakes = asked.texts(task, with_defaults=bool(server and server.adopt))
     problems += mistakes
-    settings = _collect(lambda: parse(_with_recorded(task, texts, before), task), problems)
+    read = _collect(lambda: with_file_read(texts, task), problems)
+    texts = read or texts
+    settings = (
+        _collect(lambda: parse(_with_recorded(task, texts, before), task), problems) if read is not None else None
+    )
     right, _ = text.parse(parameters_of(task), texts)
     # What somebody else's function makes of wrong settings need not be waited for.
     is_wanted = task.name == DEFAULT_TASK or not problems
     prepared = _collect(lambda: task.prepare(right, home), problems) if is_wanted else None
     if settings:
         problems += task.problems_here(settings.values)
-        if not any(True for _ in settings.grid()):
+        if _collect(settings.grid, problems) == []:
             problems.append("no combination is valid: valid() refuses them all; write others")
     if problems or not (settings and server and prepared):
         raise UsageError(problems)
@@ -126,3 +136,66 @@ def _collect(step: Callable[[], T], problems: list[str]) -> T | None:
     except UsageError as error:
         problems += error.problems
         return None
+
+
+def context_of(plan: Plan) -> dict[str, str]:
+    """Return the tags that all runs of a sweep have: who runs what code on what data."""
+    task = plan.settings.task
+    about = {tags.DATA_DIGEST: plan.data.digest, tags.SOURCE_DIGEST: task.source_digest, tags.TASK: task_name(task)}
+    known = {name: value for name, value in about.items() if value}
+    return {**plan.settings.tags, **tags.context_tags(), **known}
+
+
+def task_name(task: Task) -> str:
+    """Return what a sweep's folder and its tags say of its task: nothing, as in version 0.1, for the built-in one."""
+    return "" if task.name == DEFAULT_TASK else task.name
+
+
+def goal_text(goal: Goal | None) -> str:
+    """Return what is recorded of what ranks: nothing where nobody has said it."""
+    return str(goal) if goal else ""
+
+
+def make_jobs(plan: Plan, folder: Path, identity: str, known: Iterable[KnownRun]) -> Iterator[Job]:
+    """Yield a job for each combination; those that were there before keep their number and name."""
+    context = context_of(plan)
+    by_key = {run.key: run for run in known}
+    next_index = max((run.index for run in by_key.values()), default=0) + 1
+    settings = plan.settings
+    for params, fixed in settings.grid():
+        values = {**fixed, **params}
+        key = settings.run_key(values, plan.data.digest)
+        old = by_key.get(key)
+        index = old.index if old else next_index
+        next_index += not old
+        name = old.name if old else run_name(index, params)
+        yield Job(
+            index=index,
+            name=name,
+            params=params,
+            settings=fixed,
+            folder=str(folder / name),
+            key=key,
+            parent=identity,
+            tags={**context, tags.KEY: key},
+            sinks=SINKS if plan.tracked else (),
+            epochs=values["epochs"] if isinstance(values.get("epochs"), int) else None,
+            threads=values.get("threads", 1),
+            cost=settings.task.cost(values),
+        )
+
+
+def source_remark(jobs: Sequence[Job]) -> str:
+    """Return what a person should know if the task's source has changed since runs began; they go on all the same."""
+    digests = [(job.tags.get(tags.SOURCE_DIGEST), _begun_with(job).get(tags.SOURCE_DIGEST)) for job in jobs]
+    changed = sum(now != before for now, before in digests if now and before)
+    return (
+        f"the source of {jobs[0].tags[tags.TASK]} has changed since {changed} of the {len(jobs)} runs began, "
+        "so their numbers may not compare; start a new sweep to have all of them anew"
+        if changed
+        else ""
+    )
+
+
+def _begun_with(job: Job) -> Mapping[str, str]:
+    return read_history(Path(job.folder), job.index).tags

@@ -27,8 +27,8 @@ from sweeptrail.results import table
 from sweeptrail.results.leaderboard import Leaderboard
 from sweeptrail.results.parent_run import Standings
 from sweeptrail.sweeps.conclude import Conclusion
-from sweeptrail.sweeps.jobs import context_of, make_jobs, source_remark, task_name
-from sweeptrail.sweeps.plan import Plan
+from sweeptrail.sweeps.options import NAME
+from sweeptrail.sweeps.plan import Plan, context_of, goal_text, make_jobs, source_remark, task_name
 from sweeptrail.sweeps.progress import shown
 from sweeptrail.system.locks import locked
 from sweeptrail.tasks.work import Training
@@ -105,7 +105,7 @@ def run_sweep(plan: Plan, engine_for: Callable[[Plan, Path], Engine], console: M
     number of runs and what ranks them. Raises UsageError when another process is at this sweep, and
     Cancelled when it is stopped.
     """
-    folder = plan.resumed or sweep_folder.new_sweep_folder(plan.runs_dir)
+    folder = plan.resumed or sweep_folder.new_sweep_folder(plan.runs_dir, plan.settings[NAME])
     with locked(folder / sweep_folder.LOCK) as was_free:
         if not was_free:
             raise UsageError(f"resume: another process is carrying out {folder}; wait for its end, or stop it first")
@@ -142,18 +142,19 @@ def _open(plan: Plan, folder: Path, say: Say) -> OpenSweep:
         task=task_name(plan.settings.task),
     ).write(folder)
     parent = ParentJournal(folder, identity)
-    standings = Standings(parent, plan.tracking.uri, goal=plan.settings.goal, has_report=plan.settings["report"])
+    standings = Standings(
+        parent,
+        plan.tracking.uri,
+        goal=plan.settings.goal,
+        has_report=plan.settings["report"],
+        remark=plan.settings["note"] or "",
+    )
     return OpenSweep(plan, jobs, parent, standings, say)
-
-
-def goal_text(goal: Goal | None) -> str:
-    """Return what is recorded of what ranks: nothing where nobody has said it."""
-    return str(goal) if goal else ""
 
 
 def _carry_out(sweep: OpenSweep, engine: Engine, console: MakeConsole) -> list[RunResult]:
     """Return the results of all runs in the order of the grid, those of an earlier sitting among them."""
-    found = {result.index: result for result in _ended(sweep) if result.status == "FINISHED"}
+    found = {result.index: result for result in ended_runs(sweep.jobs) if result.status == "FINISHED"}
     todo = [job for job in sweep.jobs if job.index not in found]
     screen = console(len(sweep.jobs), sweep.plan.settings.goal)
     for job in sweep.jobs:
@@ -188,15 +189,18 @@ def _begin(sweep: OpenSweep) -> None:
     context = {**context_of(plan), tags.FOLDER: str(sweep.folder)}
     parent.begin(plan.tracking, context, is_resumed=plan.resumed is not None)
     parent.describe(plan.settings.texts, goal_text(plan.settings.goal), plan.settings.columns)
+    name = {tags.RUN_NAME: sweep.folder.name} if plan.settings[NAME] else {}  # a run to adopt has another
+    parent.add_tags({**plan.settings.tags, **name})
     if not plan.resumed:
         parent.add_params(plan.settings.texts)
-        if plan.data.digest:
-            parent.add_dataset(Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile))
+    used = Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile)
+    if used.digest and (before := parent.add_dataset(used)):
+        sweep.say(f"the data have changed (digest {used.digest}, was {before}): their runs are carried out anew")
 
 
-def _ended(sweep: OpenSweep) -> list[RunResult]:
+def ended_runs(jobs: Iterable[Job]) -> list[RunResult]:
     """Return the results of the runs that are over, as their journals tell them."""
-    found = (ended(job.index, job.name, job.params, _history(job)) for job in sweep.jobs)
+    found = (ended(job.index, job.name, job.params, _history(job)) for job in jobs)
     return [result for result in found if result]
 
 
@@ -239,7 +243,7 @@ def _break_off(sweep: OpenSweep, error: BaseException) -> None:
     """Close what is open, with the reason, and leave what there is."""
     reason = "the sweep was stopped" if isinstance(error, Cancelled) else f"{type(error).__name__}: {error}"
     close_open_runs(sweep.folder, reason)
-    found = _ended(sweep)
+    found = ended_runs(sweep.jobs)
     try:
         _save_table(sweep, found)
         if sweep.plan.tracked:

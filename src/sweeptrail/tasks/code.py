@@ -73,8 +73,25 @@ class ByValue:
         return function
 
 
-def code_of(function: Function) -> Code:
-    """Return how other processes find a function; raises UsageError for one that cannot be sent to them."""
+@dataclass(frozen=True)
+class Local:
+    """A function of this process, for runs that are carried out in it."""
+
+    name: str
+    function: Function = field(repr=False)
+
+    def __str__(self) -> str:
+        return f":{self.name}"
+
+    def load(self) -> Function:
+        return self.function
+
+
+def code_of(function: Function, *, stays_here: bool = False) -> Code:
+    """Return how runs find a function, in other processes unless it stays here.
+
+    Raises UsageError for one that cannot be sent to them.
+    """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if module in sys.modules and module != "__main__" and "<locals>" not in name:
         found = Importable(module, name)
@@ -83,13 +100,15 @@ def code_of(function: Function) -> Code:
                 return found
         except UsageError:  # made by hand, or replaced since
             pass
+    if stays_here:  # what the function does to its surroundings is seen, as where it is called by hand
+        return Local(name or repr(function), function)
     import cloudpickle
 
     try:
         return ByValue(name or repr(function), cloudpickle.dumps(function))
     except Exception as error:
         raise UsageError(
-            f"task {name or function!r}: it cannot be sent to other processes: {one_line(error)}; "
+            f"task {name or repr(function)}: it cannot be sent to other processes: {one_line(error)}; "
             "write it in a module of its own, or engine='serial'"
         ) from error
 

@@ -1,14 +1,15 @@
 """The task that a name stands for, or a function of Python's."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from sweeptrail.errors import UsageError
 from sweeptrail.tasks.code import Function, Importable, code_of
-from sweeptrail.tasks.function import FunctionTask
-from sweeptrail.tasks.host import Host
+from sweeptrail.tasks.function import FunctionTask, are_valid
+from sweeptrail.tasks.host import Host, prepared
 from sweeptrail.tasks.shared import shared_values
 from sweeptrail.tasks.signature import read_signature
 from sweeptrail.tasks.task import BUILT_IN, Task, find_task
@@ -44,18 +45,20 @@ class Finder:
         )
 
 
-def task_of(function: Function, shared: Mapping[str, Any] | None, valid: Any) -> Task:
-    """Return a function of this process as a task; raises UsageError for one that is none.
+def task_of(function: Function, shared: Mapping[str, Any] | None, valid: Any, *, stays_here: bool = False) -> Task:
+    """Return a function of this process as a task, whose runs may all stay in it; raises UsageError for no task.
 
     Where nothing is given, `prepare` and `valid` are those of the function's module, if it has them.
     """
-    signature, code = read_signature(function), code_of(function)
+    signature, code = read_signature(function), code_of(function, stays_here=stays_here)
     module = sys.modules.get(function.__module__) if isinstance(code, Importable) else None
-    prepare = getattr(module, "prepare", None) if shared is None else lambda: shared
+    prepare: Callable[[], Any] | None = None if shared is None else lambda: shared
+    if module and shared is None and callable(getattr(module, "prepare", None)):
+        prepare = partial(prepared, module)
     check = valid or getattr(module, "valid", None)
     return FunctionTask(
         code,
         signature,
         make_shared=(lambda: shared_values(prepare(), f"task {signature.name}: shared")) if prepare else dict,
-        valid=(lambda combinations: [bool(check(**each)) for each in combinations]) if check else None,
+        valid=partial(are_valid, check) if check else None,
     )

@@ -1,10 +1,12 @@
 """Anybody's function as a task."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeptrail.errors import UsageError, one_line
 from sweeptrail.records import Goal, Job
 from sweeptrail.search.text import Parameter, number
 from sweeptrail.tasks.code import Code, Importable
@@ -87,7 +89,7 @@ class FunctionTask:
         return {self.code.module.partition(".")[0]} if isinstance(self.code, Importable) else set()
 
     def chosen_on(self, job: Job, metric: str) -> str:
-        return f"{self.title}, {metric}, {job.tags.get(tags.DATA_DIGEST, '')}"
+        return f"{self.name}, {metric}, {job.tags.get(tags.DATA_DIGEST, '')}"
 
     def exporter(self, shared: Mapping[str, Any]) -> None:
         return None
@@ -100,3 +102,22 @@ class FunctionTask:
 
     def sections(self, shared: Mapping[str, Any], run_folder: Path) -> "Sequence[Section]":
         return ()
+
+
+def are_valid(valid: Callable[..., Any], combinations: Iterable[Values]) -> list[bool]:
+    """Return for each combination what `valid` says to those of its values that it has parameters for.
+
+    Raises UsageError, with the combination, if it raises.
+    """
+    parameters = inspect.signature(valid).parameters.values()
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    names = {each.name for each in parameters}
+    answers = []
+    for combination in combinations:
+        wanted = {name: value for name, value in combination.items() if takes_all or name in names}
+        try:
+            answers.append(bool(valid(**wanted)))
+        except Exception as error:
+            call = ", ".join(f"{name}={value!r}" for name, value in wanted.items())
+            raise UsageError(f"valid({call}) raised {one_line(error)}; write one that returns True or False") from error
+    return answers

@@ -8,15 +8,19 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from types import ModuleType
 from typing import Any
 
 from sweeptrail.errors import SweeptrailError, UsageError, one_line
+from sweeptrail.system.imports import when_imported
 from sweeptrail.system.shared_arrays import pack, unpack
 from sweeptrail.tasks.code import Importable
+from sweeptrail.tasks.function import are_valid
 from sweeptrail.tasks.shared import shared_values
 from sweeptrail.tasks.signature import Signature, read_signature
+from sweeptrail.tasks.work import seed_everything
 
 BOOT = (
     "import os; os.environ.pop('MLFLOW_RUN_ID', None); import sys; sys.path[:] = sys.argv[1:]; "
@@ -108,20 +112,23 @@ def _signature(code: Importable, _: socket.socket) -> Signature:
 
 
 def _are_valid(code: Importable, _: socket.socket, combinations: Sequence[Mapping[str, Any]]) -> list[bool]:
-    valid = _module(code).valid
-    return [bool(valid(**each)) for each in combinations]
+    return are_valid(_module(code).valid, combinations)
 
 
 def _prepare(code: Importable, outgoing: socket.socket) -> None:
-    with pack(shared_values(_module(code).prepare(), f"task {code}: prepare()")) as packed:
-        if len(packed) > MOST_DESCRIPTORS:
-            raise UsageError(
-                f"task {code}: prepare() made {len(packed) - 1} arrays; write at most {MOST_DESCRIPTORS - 1}"
-            )
+    with pack(shared_values(prepared(_module(code)), f"task {code}: prepare()")) as packed:
         socket.send_fds(outgoing, [b"."], packed)
 
 
+def prepared(module: ModuleType) -> Any:
+    """Return what the module's `prepare` makes, the same each time as far as the random generators decide it."""
+    seed_everything(0)
+    with when_imported("torch", partial(seed_everything, 0)):
+        return module.prepare()
+
+
 def _module(code: Importable) -> ModuleType:
+    seed_everything(0)  # the module may draw numbers when it is imported
     code.load()
     return sys.modules[code.module]
 

@@ -18,12 +18,16 @@ from sweeptrail.errors import Cancelled
 from sweeptrail.records import Job, RunResult
 from sweeptrail.system.imports import when_imported
 from sweeptrail.tasks.code import Code
-from sweeptrail.tasks.shared import read_only
+from sweeptrail.tasks.shared import for_one_run
 
 if TYPE_CHECKING:
     from sweeptrail.sink import Sink
     from sweeptrail.tasks.task_run import TaskRun
     from sweeptrail.training.sinks.checkpoint import Checkpoint
+
+
+FIRST_EPOCH = "first_epoch"
+"""The sink that ends a run after its first epoch."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Training:
         checkpoint = Checkpoint(job.folder, key=job.key) if "checkpoint" in job.sinks else None
         sinks = sinks_of(job, checkpoint)
         try:
-            manager = TaskRun(job, sinks, shared=read_only(self.shared), checkpoint=checkpoint)
+            manager = TaskRun(job, sinks, shared=for_one_run(self.shared), checkpoint=checkpoint)
         except Exception:
             return failed(job, traceback.format_exc())
         try:
@@ -92,6 +96,7 @@ def sinks_of(job: Job, checkpoint: "Checkpoint | None") -> "list[Sink]":
     in the journal: whatever moment a run is killed at, the first can be cut and the last made up.
     """
     from sweeptrail.outbox.run_journal import RunJournal
+    from sweeptrail.training.sinks.first_epoch import FirstEpoch
     from sweeptrail.training.sinks.tensorboard import TensorBoard
 
     sweep_folder = str(Path(job.folder).parent)
@@ -99,6 +104,7 @@ def sinks_of(job: Job, checkpoint: "Checkpoint | None") -> "list[Sink]":
         "tensorboard": TensorBoard(sweep_folder),
         "checkpoint": checkpoint,
         "outbox": RunJournal(sweep_folder, parent=job.parent, tags=job.tags),
+        FIRST_EPOCH: FirstEpoch(),
     }
     return [sink for name, sink in built.items() if sink and name in job.sinks]
 

@@ -41,6 +41,7 @@ SWEEP = "sweeptrail.sweep"
 RESUMES = "sweeptrail.resumes"
 PARENT_RUN_ID = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+RUN_NAME = "mlflow.runName"
 
 
 def context_tags() -> dict[str, str]:

@@ -13,7 +13,7 @@ from rich.table import Column
 from sweeptrail.records import Epoch, Goal, RunResult, RunStart
 from sweeptrail.results import table as results_table
 from sweeptrail.results.leaderboard import seconds
-from sweeptrail.results.words import DURATIONS, number
+from sweeptrail.results.words import DURATIONS, in_time, number
 
 REFRESHES = 2
 """How many times a second the bars are drawn; each time takes 3 ms from a core that could train."""
@@ -54,7 +54,7 @@ class Lines:
 
     def silent(self, start: RunStart, seconds: float, usual: float) -> None:
         """Say that a run completes no epoch."""
-        self._print(self._line(start, f"no epoch for {_duration(seconds)}; its epochs took {_duration(usual)}"))
+        self._print(self._line(start, f"no epoch for {in_time(seconds)}; its epochs took {in_time(usual)}"))
 
     def end(self, start: RunStart, result: RunResult, printed: Sequence[str]) -> None:
         """Show how a run ended, and what it printed if that was not well."""
@@ -190,13 +190,6 @@ class NotebookTable(Lines):
 
 def _of(number: int, total: int | None) -> str:
     return f"{number}/{total}" if total else str(number)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = seconds / 60
-    return f"{minutes:.2g} min" if minutes < 60 else f"{minutes / 60:.1f} h"
 
 
 def _html(rows: Iterable[results_table.Row]) -> str:
