@@ -12,6 +12,7 @@ import pandas
 import pytest
 
 import sweeptrail
+from sweeptrail.tasks.find import Finder, task_of
 from tests.commands import family, new_store
 from tests.test_engines import ON_RAY, end_shared_cluster
 from tests.test_faults import DURATIONS
@@ -121,3 +122,12 @@ def test_a_cluster_of_two_nodes_gives_the_same_table(
     end_shared_cluster()
     monkeypatch.setitem(os.environ, "RAY_ADDRESS", two_nodes.address)
     pandas.testing.assert_frame_equal(swept(function, "ray", tmp_path / "ray"), expected)
+
+
+def test_another_machine_is_sent_the_modules_of_the_current_folder_that_the_task_has_loaded(
+    task_module: Any, tmp_path: Path
+) -> None:
+    Path("not_needed.py").write_text("")
+    with Finder() as find:
+        assert find("task_module:train").modules({}) == {"task_module", "task_helper"}
+    assert task_of(by_value(task_module.train), None, None).modules({}) == {"task_module", "task_helper"}

@@ -86,7 +86,8 @@ class FunctionTask:
         return float(epochs) if isinstance(epochs, int) else 0.0
 
     def modules(self, values: Values) -> set[str]:
-        return {self.code.module.partition(".")[0]} if isinstance(self.code, Importable) else set()
+        own = {self.code.module.partition(".")[0]} if isinstance(self.code, Importable) else set()
+        return own | {*self.signature.modules}
 
     def chosen_on(self, job: Job, metric: str) -> str:
         return f"{self.name}, {metric}, {job.tags.get(tags.DATA_DIGEST, '')}"

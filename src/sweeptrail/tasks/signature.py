@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from sweeptrail.errors import UsageError
@@ -89,6 +90,8 @@ class Signature:
     """Of the source of its module, in 16 hexadecimal digits; empty where there is none."""
     loads_torch: bool = False
     """Whether importing it has loaded torch."""
+    modules: tuple[str, ...] = ()
+    """Those of the current folder that are loaded: what a worker on another machine has to be sent."""
     has_prepare: bool = False
     has_valid: bool = False
 
@@ -121,6 +124,7 @@ def read_signature(function: Any) -> Signature:
         meaning=(inspect.getdoc(function) or "").partition("\n")[0],
         source_digest=_source_digest(function, module),
         loads_torch="torch" in sys.modules,
+        modules=tuple(sorted(_modules_of(Path.cwd()))),
         has_prepare=callable(getattr(module, "prepare", None)),
         has_valid=callable(getattr(module, "valid", None)),
     )
@@ -179,6 +183,14 @@ def _checked(found: Hyperparameter) -> Hyperparameter:
         ):
             raise ValueError(f"{found.name}: its default {found.default!r} is not of its type; write one that is")
     return found
+
+
+def _modules_of(folder: Path) -> Iterator[str]:
+    """Yield the names of the modules and packages that were loaded from this folder itself."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if "." not in name and Path(file) in (folder / f"{name}.py", folder / name / "__init__.py"):
+            yield name
 
 
 def _source_digest(function: Any, module: types.ModuleType | None) -> str:
