@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 from sweeptrail.cli import main
 from tests.commands import client, family, new_store, start
 
+pytestmark = pytest.mark.slow
+
 GOOD = """
 import functools
 from typing import Literal
@@ -120,8 +122,8 @@ def test_what_cannot_be_swept_is_said_in_one_line_and_nothing_is_left(
         ("import sys; sys.exit(0)", "importing it failed with SystemExit: 0"),
         ("raise KeyboardInterrupt", "importing it failed with KeyboardInterrupt; make `import bad` work"),
         ("import os; os._exit(7)", "the process that imports bad ended (7)"),
-        ("def valid(**params): raise ValueError('odd')", "task bad:train: valid() failed: ValueError: odd"),
-        ("def valid(lr): return True", "task bad:train: valid() failed: TypeError: valid() got an unexpected keyword"),
+        ("def valid(**params): raise ValueError('odd')", "valid(depth=1, lr=0.1) raised ValueError: odd"),
+        ("def valid(lr, *, width): return True", "valid(lr=0.1) raised TypeError: valid() missing 1 required"),
         ("def valid(**params): return False", "no combination is valid: valid() refuses them all; write others"),
         ("def prepare(): raise OSError('no data')", "task bad:train: prepare() failed: OSError: no data"),
         ("def prepare(): return [1]", "task bad:train: prepare(): expected a mapping of names to arrays, got a list"),
@@ -169,7 +171,7 @@ def prints(manager):
 
 def forks(manager):
     child = os.fork()
-    manager.log(score=6)
+    manager.log(step=1, score=6)
     if child:
         os.waitpid(child, 0)
 
@@ -265,13 +267,12 @@ FAILED = {
     "odd_error": "Odd: <exception str() failed>",
     "recurses": "RecursionError: maximum recursion depth exceeded",
     "stateless": "TypeError: epochs(): network has no state_dict and load_state_dict",
-    "missing_file": "UsageError: log_artifact: expected a file or a folder, got 'absent.txt'",
+    "missing_file": "UsageError: log_artifact: expected a file or a folder, got '",
     "outside": "UsageError: an artifact's name: expected a path such as plots/curve.png, got '../../outside.txt'",
     "killed": "its worker",
 }
 
 
-@pytest.mark.slow
 def test_whatever_a_task_does_each_run_has_its_row_and_its_reason_and_the_sweep_ends(folder: Path) -> None:
     module("ways", WAYS)
     new_store(folder)
@@ -320,7 +321,6 @@ def train(manager, *, lr: float = 0.1): manager.log(score=lr)
 """
 
 
-@pytest.mark.slow
 def test_a_module_that_fails_in_the_workers_alone_makes_its_runs_fail_with_the_reason(folder: Path) -> None:
     module("late", LATE)
     new_store(folder)

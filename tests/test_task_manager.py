@@ -1,6 +1,7 @@
 """What a task's manager promises: which epochs there are, what is kept, what is a metric."""
 
 import math
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sweeptrail.outbox.entries import EpochMetrics, FinalMetrics, Metrics
+from sweeptrail.outbox.entries import Closed, EpochMetrics, FinalMetrics, Metrics
 from sweeptrail.search.space import RunBuilder
 from sweeptrail.training.manager import RunManager
 from tests.commands import start
@@ -366,6 +367,22 @@ def test_a_step_that_is_logged_again_on_going_on_is_told_once_and_a_different_va
     assert result.warnings == (
         "loss at step 2 is 3.0, and was 2.0 before the run went on: the task does not give the same numbers again",
     )
+
+
+def test_a_process_that_the_task_forks_tells_nothing_a_second_time(tmp_path: Path) -> None:
+    def train(manager: Any) -> None:
+        child = os.fork()
+        for epoch in manager.epochs(2):
+            manager.log(step=epoch, by_step=epoch)
+            manager.log(loss=epoch)
+        if child:
+            os.waitpid(child, 0)
+
+    result = carry_out(train, tmp_path, ("tensorboard", "checkpoint", "outbox"))
+    assert (result.status, losses(result)) == ("FINISHED", [1, 2])
+    assert [entry.step for entry in told(tmp_path, Metrics)] == [1, 2]
+    assert [entry.step for entry in told(tmp_path, EpochMetrics)] == [1, 2]
+    assert len(told(tmp_path, Closed)) == 1
 
 
 # State

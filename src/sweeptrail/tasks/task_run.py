@@ -1,5 +1,6 @@
 """The manager that a task is handed."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from sweeptrail.records import Job, RunResult, RunStart
 from sweeptrail.search.space import make_run
 from sweeptrail.sink import Sink
 from sweeptrail.training.manager import RunManager
+from sweeptrail.training.open_run import OpenRun
 from sweeptrail.training.sinks.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class TaskRun(RunManager):
         self.run_id = run_id_of(run_identity(job.parent, job.index))
         self._checkpoint = checkpoint
         self._was_begun = self._was_ended = False
+        self._process = os.getpid()
         start = RunStart(job.index, job.name, job.params, job.settings, job.epochs, time=time.time())
         self._begin(start, make_run(job.params, job.params.values()), Path(job.folder) if job.sinks else None)
 
@@ -63,3 +66,15 @@ class TaskRun(RunManager):
         self._complete_a_left_epoch()
         self._sinks.warnings.extend(remarks)
         return self._finish("FINISHED", None)
+
+    def _open_run(self, method: str) -> OpenRun:
+        self._expect_this_process(method)
+        return super()._open_run(method)
+
+    def _run_in_epoch(self, method: str) -> OpenRun:
+        self._expect_this_process(method)
+        return super()._run_in_epoch(method)
+
+    def _expect_this_process(self, method: str) -> None:
+        """Keep a process that the task has forked from telling everything a second time."""
+        self._expect(os.getpid() == self._process, f"{method} is for the process that the task was called in")
