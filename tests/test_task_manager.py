@@ -130,14 +130,27 @@ def test_break_completes_its_epoch_when_the_task_just_returns(tmp_path: Path) ->
 
 
 def test_a_loop_that_is_still_held_when_it_is_left_loses_no_epoch(tmp_path: Path) -> None:
+    held = []
+
     def train(manager: Any) -> None:
         loop = manager.epochs(5)
+        held.append(loop)
         for epoch in loop:
             manager.log(loss=epoch)
             if epoch == 2:
                 break
 
     assert losses(carry_out(train, tmp_path)) == [1, 2]
+
+
+def test_an_epoch_that_is_begun_by_hand_and_never_ended_fails_the_run(tmp_path: Path) -> None:
+    def train(manager: Any) -> None:
+        manager.begin_epoch()
+        manager.log(loss=1)
+
+    result = carry_out(train, tmp_path)
+    assert (result.status, result.epochs) == ("FAILED", ())
+    assert result.reason == "called out of order: begin_epoch() wants end_epoch() before the task returns"
 
 
 def test_an_epoch_that_raises_is_dropped_and_those_before_it_stay(tmp_path: Path) -> None:

@@ -62,8 +62,14 @@ class TaskRun(RunManager):
         self._open_run("log()").measure(values, step, moment)
 
     def finish(self, remarks: Sequence[str] = ()) -> RunResult:
-        """End the run as FINISHED, with remarks that a person should read."""
+        """End the run as FINISHED, with remarks that a person should read; as FAILED if its last epoch never ended."""
+        run = self._open_run("finish()")
+        self._loop_is_left |= self._has_looped and run.is_in_epoch  # of a loop that somebody still holds
         self._complete_a_left_epoch()
+        if run.is_in_epoch:
+            return self._finish(
+                "FAILED", "called out of order: begin_epoch() wants end_epoch() before the task returns"
+            )
         self._sinks.warnings.extend(remarks)
         return self._finish("FINISHED", None)
 
