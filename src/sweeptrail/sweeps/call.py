@@ -58,10 +58,11 @@ def sweep(
 
     `task` is a function `train(manager, *, lr=0.01)`, of a module, a script or a notebook, or the
     name `module:function` of one; `space` maps hyperparameters to lists of values, or is a list of
-    combinations, `[{"lr": 0.1, "hidden": 64}, ...]`; `goal` is `max:METRIC` or `min:METRIC`. `shared` are arrays that all processes read in the same memory, as
-    `manager.shared[name]`, and `valid(**hyperparameters)` leaves combinations out. `resume` is
-    `latest`, the folder of a sweep, or the id of its parent run. Further settings are those of
-    `sweeptrail sweep`: `engine="serial"`, `workers=2`, `seed=[0, 1]`, `tag=["team=vision"]`.
+    combinations, `[{"lr": 0.1, "hidden": 64}, ...]`; `goal` is `max:METRIC` or `min:METRIC`.
+    `shared` are arrays that all processes read in the same memory, as `manager.shared[name]`, and
+    `valid(**hyperparameters)` leaves combinations out. `resume` is `latest`, the folder of a sweep,
+    or the id of its parent run. Further settings are those of `sweeptrail sweep`:
+    `engine="serial"`, `workers=2`, `seed=[0, 1]`, `tag=["team=vision"]`.
 
     With `dry_run=True` nothing is carried out but an epoch of one run: what the sweep would do, and
     about how long it would take, is printed and returned, its runs as `.jobs`, its time as `.seconds`.
@@ -89,9 +90,9 @@ def sweep(
                 runs_dir=str(runs_dir),
             )
             if dry_run:
-                found = preview(plan, partial(engine_of, server=server))
-                print(found)
-                return found
+                runs = preview(plan, partial(engine_of, server=server))
+                print(runs)
+                return runs
             outcome = run_sweep(plan, partial(engine_of, server=server), for_sweep, _say)
     except Cancelled as stopped:
         raise KeyboardInterrupt from stopped
