@@ -15,7 +15,9 @@ from sweeptrail.outbox import sweep_folder
 from sweeptrail.sweeps.asked import read_words
 from sweeptrail.sweeps.plan import Plan, make_jobs, make_plan
 from sweeptrail.tasks.find import Finder, task_of
+from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import Tracking
+from tests.commands import new_store
 from tests.small_sweep import files_below
 
 TASKS = """
@@ -62,7 +64,7 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(work)
     monkeypatch.syspath_prepend(work)
     monkeypatch.setenv("TRACE", str(found))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{work}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{work}/mlflow.db")  # which only a sweep makes
     return found
 
 
@@ -138,6 +140,7 @@ def test_a_sweep_in_python_goes_dry_goes_on_and_says_what_is_finished(capsys: py
     def train(manager: sweeptrail.RunManager, *, lr: float = 0.1) -> None:
         manager.log(score=lr)
 
+    new_store(Path.cwd())
     listed = [{"lr": 0.2}, {"lr": 0.1}]
     space: dict[str, Any] = {"goal": "max:score", "engine": "serial", "report": "false", "register": "none"}
     outcome = sweeptrail.sweep(train, listed, name="my first/try", note="*Why*", tag=["team=vision"], **space)
@@ -156,13 +159,12 @@ def test_a_sweep_in_python_goes_dry_goes_on_and_says_what_is_finished(capsys: py
     assert (dry.finished, dry.exit_code) == (2, 0)
     assert "2 finished already, 1 to carry out" in capsys.readouterr().out
     assert len(sweep_folder.read(outcome.folder).runs) == 2
-    again = sweeptrail.sweep(train, listed, name="my first/try", **space)
-    assert again.folder.name == "my-first-try_2"
+    assert sweep_folder.new_sweep_folder(outcome.folder.parent, "my-first-try").name == "my-first-try_2"
 
 
 def test_more_runs_than_a_sweep_may_have_are_refused_by_their_number_alone() -> None:
     values = ",".join(map(str, range(1, 2001)))
-    with pytest.raises(UsageError, match=r"max_runs: expected at most 10000 runs, got 4000000 \(lr 2000, hidden"):
+    with pytest.raises(UsageError, match=r"max_runs: expected at most 10000 runs, got 4000000 \(lr 2000 x hidden"):
         plan_of("before_tasks:train", f"lr={values}", f"hidden={values}")
     with pytest.raises(UsageError, match=r"got 4 .*write fewer values, or max_runs=4"):
         plan_of("before_tasks:train", "lr=1,2", "hidden=1,2", max_runs="3")
@@ -329,3 +331,13 @@ def test_a_hyperparameter_that_is_called_like_a_setting_is_refused() -> None:
 def test_a_list_of_mappings_is_refused_when_it_is_empty() -> None:
     with pytest.raises(SpaceError, match="expected a mapping"):
         sweeptrail.RunBuilder.get_runs([])
+
+
+def test_settings_that_are_too_long_for_a_tag_are_read_back_whole() -> None:
+    settings = {"runs": ",".join(f"lr={number}" for number in range(3000)), "note": "größer"}
+    told = tags.settings_tags(settings)
+    assert len(told) > 1
+    assert max(map(len, told.values())) < 8000
+    assert tags.read_settings({**told, **tags.settings_tags({"note": "short"}), "other": "x"}) == {"note": "short"}
+    assert tags.read_settings(told) == settings
+    assert tags.read_settings({}) == {}
