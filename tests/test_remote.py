@@ -96,7 +96,7 @@ def test_a_run_that_is_cancelled_elsewhere_leaves_what_is_needed_to_go_on(tmp_pa
 
     with elsewhere(tmp_path, "http://127.0.0.1:9") as (home, job):
         answer = carried_out(home, job, work=write_and_stop)
-    assert (answer.result, answer.files) == ("the run was cancelled", {"checkpoint.pt": b"weights"})
+    assert (answer.result, answer.files["checkpoint.pt"]) == ("the run was cancelled", b"weights")
 
 
 def test_a_worker_elsewhere_refuses_what_is_tracked_in_a_file(tmp_path: Path) -> None:

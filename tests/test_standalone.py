@@ -12,7 +12,7 @@ from tests.commands import ROOT, client, family, new_store, start
 pytestmark = pytest.mark.slow
 
 README = (ROOT / "README.md").read_text()
-LOOP = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]  # type: ignore[index]  # the README has it
+LOOP = re.search(r"## In a loop of your own.*?```python\n(.*?)```", README, re.DOTALL)[1]  # type: ignore[index]  # the README has it
 
 
 def run_script(code: str, folder: Path, **environment: str) -> str:

@@ -9,6 +9,7 @@ from scripts.benchmarks.processes import run, scratch
 
 ROWS = {
     "nothing": "1,000 runs that do nothing: the engine alone, and a whole tracked sweep",
+    "steps": "manager.log(step=...) 10,000 times in a run, tracked and not",
     "table": "the table of 10,000 results, three epochs each",
 }
 
@@ -19,10 +20,25 @@ def measure(rows: Sequence[str], bench: Bench) -> Iterator[Line]:
     """Measure each in a process of its own, so that its memory is its own."""
     if "nothing" in rows:
         yield from _nothing(bench)
+    if "steps" in rows:
+        yield from _steps(bench)
     if "table" in rows:
         count = 100 if bench.quick else 10_000
         seconds = [_measured(bench, "table", count, number)["seconds"] for number in range(1, bench.repeats + 1)]
         yield Line("table", f"table of {count:,} results, three epochs each", tuple(seconds), "s", 2.0)
+
+
+def _steps(bench: Bench) -> Iterator[Line]:
+    count = 1000 if bench.quick else 10_000
+    found = []
+    for number in range(1, bench.repeats + 1):
+        with scratch() as folder:
+            run(["-m", "scripts.benchmarks.steps", str(count)], folder)
+            found.append(json.loads((folder / "figures.json").read_text()))
+        bench.note(f"steps {count}", number, **found[-1])
+    for kind, what in {"tracked": "journal and TensorBoard", "alone": "no sinks"}.items():
+        each = tuple(1e6 * own[kind] for own in found)
+        yield Line("steps", f"{count:,} calls of manager.log(step=...) with two metrics, {what}: each", each, "µs")
 
 
 def _nothing(bench: Bench) -> Iterator[Line]:

@@ -91,4 +91,4 @@ class Cancelled(BaseException):
 
 def one_line(error: BaseException, longest: int = 300) -> str:
     """Return an error's kind and text in one line, cut where it is long."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:longest]
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")[:longest]

@@ -82,6 +82,8 @@ class Artifact:
     to: str = ""
     growing: bool = False
     """One that still grows may be passed over: the end of its run tells of it again."""
+    digest: str = ""
+    """What is in it; empty where nobody wants to know whether it is told again."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sweeptrail.outbox.entries import (
     Tags,
     milliseconds,
 )
-from sweeptrail.outbox.journal import FILE_NAME, Journal, append
+from sweeptrail.outbox.journal import FILE_NAME, Journal, append, read
 from sweeptrail.records import Status
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import Tracking
@@ -61,9 +61,13 @@ class ParentJournal:
         """Tell the settings as params, which can never be changed."""
         self._journal.write(Params(params))
 
-    def add_dataset(self, dataset: Dataset) -> None:
-        """Tell which data the sweep uses."""
+    def add_dataset(self, dataset: Dataset) -> str:
+        """Tell which data the sweep uses, unless it is told; return the digest of those it used before, if others."""
+        told = [entry.digest for entry, _ in read(self._journal.path) if isinstance(entry, Dataset)]
+        if told[-1:] == [dataset.digest]:
+            return ""
         self._journal.write(dataset)
+        return told[-1] if told else ""
 
     def add_files(self, *paths: str) -> None:
         """Have files delivered, by their paths in the sweep's folder or absolute, below the same folders."""

@@ -1,5 +1,6 @@
 """The journal of one run: the sink that keeps what the tracking server must be told of it."""
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,9 @@ from sweeptrail.system import streams
 from sweeptrail.system.files import write_whole
 from sweeptrail.tracking import facts, tags
 
+ARTIFACTS = "artifacts"
+"""The folder, in the run's, of files that were told as artifacts of it."""
+
 TAG_LENGTH = 500
 """A reason that is longer is cut in its tag; the traceback is an artifact, whole."""
 
@@ -62,6 +66,7 @@ class RunJournal(Sink):
         self._run_folder = self._folder / start.name
         self._before = read_history(self._run_folder, start.index)
         self._synced, self.remarks = 0.0, ()
+        self._files = _told_files(self._run_folder)
         self._journal = Journal(self._run_folder / FILE_NAME)
         params = {name: str(value) for name, value in {**start.params, **start.settings}.items()}
         self.params = {**self._before.params, **params}
@@ -102,8 +107,13 @@ class RunJournal(Sink):
         self._tell(Tags(values))
 
     def add_artifact(self, path: Path, to: str) -> None:
-        """Have a file of the run's folder delivered, into the folder `to` of the artifacts."""
-        self._tell(Artifact(path.relative_to(self._run_folder).as_posix(), to))
+        """Have a file of the run's folder delivered, into the folder `to` of the artifacts, unless it is unchanged."""
+        name = path.relative_to(self._run_folder).as_posix()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        if self._files.get((name, to)) != digest:
+            self._tell(Artifact(name, to, digest=digest))
+            self._files[name, to] = digest
 
     def add_dataset(self, dataset: facts.Dataset) -> None:
         """Tell which data the run uses."""
@@ -147,6 +157,12 @@ class RunJournal(Sink):
         if len(before) == 1:  # else the task logs a step several times
             self._differs(f"step {step}", {name: before[0]}, {name: value})
         return False
+
+
+def _told_files(folder: Path) -> dict[tuple[str, str], str]:
+    """Return the digest of each artifact that the journal tells of, by its path and its folder among the artifacts."""
+    told = (entry for entry, _ in journal.read(folder / FILE_NAME))
+    return {(entry.path, entry.to): entry.digest for entry in told if isinstance(entry, Artifact)}
 
 
 def _numbers(epoch: Epoch) -> dict[str, float]:
@@ -210,6 +226,9 @@ def has_model(run_folder: Path, model: str, *, as_version: bool) -> bool:
 
 
 def _model_files(run_folder: Path, model: str) -> list[Artifact]:
+    """Return the files of a run's model; none if one of this name is among its artifacts already."""
+    if (run_folder / ARTIFACTS / model).exists():
+        return []
     files = (path.relative_to(run_folder) for path in sorted((run_folder / model).rglob("*")) if path.is_file())
     return [Artifact(file.as_posix(), file.parent.as_posix()) for file in files]
 

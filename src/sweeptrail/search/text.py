@@ -178,6 +178,14 @@ def duration(text: str) -> float:
     return float(number(float, 0, above=True)(text[:-1] if seconds else text) * (seconds or 1))
 
 
+def real(text: str) -> float:
+    """Return any number but nan, which is not even itself."""
+    value = float(text)
+    if value != value or "_" in text:
+        raise ValueError
+    return value
+
+
 def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     """Return what reads one of these words, in capitals or not."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from sweeptrail.engines.processes.forkserver import ForkServer
-from sweeptrail.errors import Cancelled, SpaceError
+from sweeptrail.errors import Cancelled, SpaceError, UsageError
 from sweeptrail.search import listed
 from sweeptrail.search.text import Parameter
 from sweeptrail.sweeps.asked import Asked
@@ -80,7 +80,7 @@ def sweep(
     server = ForkServer(())
     try:
         with stoppable() if is_main else nullcontext(), closing(server), Finder() as finder:
-            found = finder(task) if isinstance(task, str) else task_of(task, shared, valid)
+            found = _by_name(finder, task, shared, valid) if isinstance(task, str) else task_of(task, shared, valid)
             asked = Asked(_texts(settings, goal), task=found.name, space=_space(found, {} if space is None else space))
             plan = make_plan(
                 asked,
@@ -90,14 +90,22 @@ def sweep(
                 runs_dir=str(runs_dir),
             )
             if dry_run:
-                runs = preview(plan, partial(engine_of, server=server))
-                print(runs)
-                return runs
+                expected = preview(plan, partial(engine_of, server=server))
+                print(expected)
+                return expected
             outcome = run_sweep(plan, partial(engine_of, server=server), for_sweep, _say)
     except Cancelled as stopped:
         raise KeyboardInterrupt from stopped
     show(summary(outcome.leaderboard))
     return outcome
+
+
+def _by_name(find: Finder, name: str, shared: object, valid: object) -> Task:
+    if shared is not None or valid:
+        raise UsageError(
+            f"shared and valid need a function, got the name {name!r}; import it, or write prepare() and valid() in it"
+        )
+    return find(name)
 
 
 def _texts(settings: Mapping[str, Any], goal: str) -> dict[str, str]:

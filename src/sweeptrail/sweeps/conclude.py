@@ -11,7 +11,7 @@ from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.outbox.entries import Version
 from sweeptrail.outbox.parent_journal import ParentJournal
-from sweeptrail.outbox.run_journal import add_model, has_model
+from sweeptrail.outbox.run_journal import ARTIFACTS, add_model, has_model
 from sweeptrail.records import Job, RunResult
 from sweeptrail.results import report
 from sweeptrail.results.leaderboard import Leaderboard, final_metrics
@@ -85,8 +85,8 @@ class Conclusion:
         if work:
             yield from results(Processes(1, 0, server), work, jobs)
             return
-        for job in jobs:  # a run that has logged a model of its own
-            if Path(job.folder, FOLDER, "MLmodel").exists():
+        for job in jobs:  # a run that has logged a model of its own, or had MLflow log one
+            if any(Path(job.folder, each, "MLmodel").exists() for each in (FOLDER, f"{ARTIFACTS}/{FOLDER}")):
                 yield RunResult(job.index, job.name, job.params, "FINISHED")
 
     def _version(self, job: Job) -> Version:

@@ -82,7 +82,7 @@ class Follower:
                 self._offsets[path] = offset
                 self._tell(job, entry)
                 if isinstance(entry, Closed):
-                    del self._waiting[path]
+                    self._waiting.pop(path, None)  # twice where a worker was lost after the end of its run
                     self._paces.pop(job.index, None)
         for index, pace in self._paces.items():
             if seconds := pace.silence(self._clock()):

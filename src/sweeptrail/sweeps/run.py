@@ -196,8 +196,9 @@ def _begin(sweep: OpenSweep) -> None:
     parent.add_tags({**plan.settings.tags, **name})
     if not plan.resumed:
         parent.add_params(plan.settings.texts)
-        if plan.data.digest:
-            parent.add_dataset(Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile))
+    used = Dataset(plan.data.name, plan.data.digest, plan.data.source, plan.data.profile)
+    if used.digest and (before := parent.add_dataset(used)):
+        sweep.say(f"the data have changed (digest {used.digest}, was {before}): their runs are carried out anew")
 
 
 def ended_runs(jobs: Iterable[Job]) -> list[RunResult]:

@@ -36,6 +36,16 @@ def share(array: Array) -> Array:
     return _kept(_mapped(descriptor, array.dtype, array.shape), descriptor)
 
 
+def mapped_anew(array: Array) -> Array:
+    """Return what a shared array was at first, in a mapping of its own: what was written to the other is not in it.
+
+    An array that another engine has brought is returned as a view.
+    """
+    if (descriptor := _descriptors.get(id(array))) is None:
+        return array.view()
+    return _mapped(descriptor, array.dtype, array.shape)
+
+
 def _kept(shared: Array, descriptor: int) -> Array:
     """Return the array, whose descriptor is closed when it is gone."""
     _descriptors[id(shared)] = descriptor

@@ -101,7 +101,7 @@ def import_module(name: str, what: str) -> ModuleType:
     importlib.invalidate_caches()  # the file may be younger than the last look into its folder
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             cure = f"there is no module {error.name}; write it as the file's name without .py, from the file's folder"
         else:

@@ -1,7 +1,7 @@
 """The task that a name stands for, or a function of Python's."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from sweeptrail.errors import UsageError
 from sweeptrail.tasks.code import Function, Importable, code_of
 from sweeptrail.tasks.function import FunctionTask, are_valid
-from sweeptrail.tasks.host import Host
+from sweeptrail.tasks.host import Host, prepared
 from sweeptrail.tasks.shared import shared_values
 from sweeptrail.tasks.signature import read_signature
 from sweeptrail.tasks.task import BUILT_IN, Task, find_task
@@ -52,7 +52,9 @@ def task_of(function: Function, shared: Mapping[str, Any] | None, valid: Any) ->
     """
     signature, code = read_signature(function), code_of(function)
     module = sys.modules.get(function.__module__) if isinstance(code, Importable) else None
-    prepare = getattr(module, "prepare", None) if shared is None else lambda: shared
+    prepare: Callable[[], Any] | None = None if shared is None else lambda: shared
+    if module and shared is None and callable(getattr(module, "prepare", None)):
+        prepare = partial(prepared, module)
     check = valid or getattr(module, "valid", None)
     return FunctionTask(
         code,

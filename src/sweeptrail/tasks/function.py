@@ -89,7 +89,7 @@ class FunctionTask:
         return {self.code.module.partition(".")[0]} if isinstance(self.code, Importable) else set()
 
     def chosen_on(self, job: Job, metric: str) -> str:
-        return f"{self.title}, {metric}, {job.tags.get(tags.DATA_DIGEST, '')}"
+        return f"{self.name}, {metric}, {job.tags.get(tags.DATA_DIGEST, '')}"
 
     def exporter(self, shared: Mapping[str, Any]) -> None:
         return None

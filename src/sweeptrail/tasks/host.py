@@ -1,22 +1,26 @@
 """A process that imports a task's module, for the driver: it tells what the task is, and makes its data."""
 
 import array
+import signal
 import socket
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from types import ModuleType
 from typing import Any
 
 from sweeptrail.errors import SweeptrailError, UsageError, one_line
+from sweeptrail.system.imports import when_imported
 from sweeptrail.system.shared_arrays import pack, unpack
 from sweeptrail.tasks.code import Importable
 from sweeptrail.tasks.function import are_valid
 from sweeptrail.tasks.shared import shared_values
 from sweeptrail.tasks.signature import Signature, read_signature
+from sweeptrail.tasks.work import seed_everything
 
 BOOT = (
     "import os; os.environ.pop('MLFLOW_RUN_ID', None); import sys; sys.path[:] = sys.argv[1:]; "
@@ -81,9 +85,7 @@ class Host:
             answer = self._connection.recv()
         except (EOFError, OSError):
             how = self._process.wait()
-            raise SweeptrailError(
-                f"task {self._code}: the process that imports {self._code.module} ended ({how})"
-            ) from None
+            raise UsageError(f"task {self._code}: the process that imports {self._code.module} ended ({how})") from None
         if isinstance(answer, SweeptrailError):
             raise answer
         return answer
@@ -91,6 +93,7 @@ class Host:
 
 def main(connection: int, descriptors: int, module: str, name: str) -> None:
     """Be the host until the other end of the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the driver, which then ends this process
     with Connection(connection) as requests, socket.socket(fileno=descriptors) as outgoing, suppress(EOFError):
         code = Importable(module, name)
         while True:
@@ -101,7 +104,7 @@ def main(connection: int, descriptors: int, module: str, name: str) -> None:
                 requests.send(error)
             except BaseException as error:  # whatever the module's own functions raise
                 traceback.print_exc()
-                requests.send(SweeptrailError(f"task {code}: {what.removeprefix('are_')}() failed: {one_line(error)}"))
+                requests.send(UsageError(f"task {code}: {what.removeprefix('are_')}() failed: {one_line(error)}"))
 
 
 def _signature(code: Importable, _: socket.socket) -> Signature:
@@ -113,15 +116,19 @@ def _are_valid(code: Importable, _: socket.socket, combinations: Sequence[Mappin
 
 
 def _prepare(code: Importable, outgoing: socket.socket) -> None:
-    with pack(shared_values(_module(code).prepare(), f"task {code}: prepare()")) as packed:
-        if len(packed) > MOST_DESCRIPTORS:
-            raise UsageError(
-                f"task {code}: prepare() made {len(packed) - 1} arrays; write at most {MOST_DESCRIPTORS - 1}"
-            )
+    with pack(shared_values(prepared(_module(code)), f"task {code}: prepare()")) as packed:
         socket.send_fds(outgoing, [b"."], packed)
 
 
+def prepared(module: ModuleType) -> Any:
+    """Return what the module's `prepare` makes, the same each time as far as the random generators decide it."""
+    seed_everything(0)
+    with when_imported("torch", partial(seed_everything, 0)):
+        return module.prepare()
+
+
 def _module(code: Importable) -> ModuleType:
+    seed_everything(0)  # the module may draw numbers when it is imported
     code.load()
     return sys.modules[code.module]
 

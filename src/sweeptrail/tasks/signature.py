@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sweeptrail.errors import UsageError
 from sweeptrail.records import Value
-from sweeptrail.search.text import LARGEST, OrNone, Parameter, boolean, choice, number, typed
+from sweeptrail.search.text import LARGEST, OrNone, Parameter, boolean, choice, number, real, typed
 
 KINDS: dict[Any, str] = {bool: "bool", int: "int", float: "float", str: "str"}
 
@@ -70,7 +70,7 @@ class Hyperparameter:
         parsers: dict[str, Callable[[str], Any]] = {
             "bool": boolean,
             "int": number(int, -LARGEST),
-            "float": number(float, -LARGEST),
+            "float": real,
             "str": str,
             "any": typed,
         }

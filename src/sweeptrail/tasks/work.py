@@ -18,7 +18,7 @@ from sweeptrail.errors import Cancelled
 from sweeptrail.records import Job, RunResult
 from sweeptrail.system.imports import when_imported
 from sweeptrail.tasks.code import Code
-from sweeptrail.tasks.shared import read_only
+from sweeptrail.tasks.shared import for_one_run
 
 if TYPE_CHECKING:
     from sweeptrail.sink import Sink
@@ -48,7 +48,7 @@ class Training:
         checkpoint = Checkpoint(job.folder, key=job.key) if "checkpoint" in job.sinks else None
         sinks = sinks_of(job, checkpoint)
         try:
-            manager = TaskRun(job, sinks, shared=read_only(self.shared), checkpoint=checkpoint)
+            manager = TaskRun(job, sinks, shared=for_one_run(self.shared), checkpoint=checkpoint)
         except Exception:
             return failed(job, traceback.format_exc())
         try:

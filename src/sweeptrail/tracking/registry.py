@@ -100,6 +100,8 @@ def _why_not(holder: ModelVersion, version: ModelVersion) -> str:
     for tag in (METRIC_TAG, DATA_TAG):
         if holder.tags.get(tag) != version.tags[tag]:
             return f"{who} cannot be compared: {tag} is {holder.tags.get(tag)!r} there, {version.tags[tag]!r} here"
+    if (LESS_TAG in holder.tags) != (LESS_TAG in version.tags):
+        return f"{who} cannot be compared: less {version.tags[METRIC_TAG]} is better for one of them only"
     theirs, ours = float(holder.tags[VALUE_TAG]), float(version.tags[VALUE_TAG])
     is_better = ours < theirs if LESS_TAG in version.tags else ours > theirs
     return "" if is_better else f"{who} has {version.tags[METRIC_TAG]} {theirs:.4f}, this one {ours:.4f}"

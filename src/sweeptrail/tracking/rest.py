@@ -9,6 +9,7 @@ import posixpath
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mlflow import MlflowClient
 from mlflow.entities import FileInfo
@@ -104,7 +105,7 @@ class _Artifacts(HttpArtifactRepository):
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
         name = Path(local_file).name
-        endpoint = posixpath.join("/", artifact_path or "", name)
+        endpoint = _endpoint(artifact_path or "", name)
         with open(local_file, "rb") as file:
             headers = {"Content-Type": _guess_mime_type(name)}
             reply = request(self._host_creds, endpoint, "PUT", data=file, extra_headers=headers)
@@ -121,11 +122,16 @@ class _Artifacts(HttpArtifactRepository):
         ]
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
-        reply = request(self._host_creds, posixpath.join("/", remote_file_path), "GET", stream=True)
+        reply = request(self._host_creds, _endpoint(remote_file_path), "GET", stream=True)
         augmented_raise_for_status(reply)
         with open(local_path, "wb") as file:
             for chunk in reply.iter_content(CHUNK):
                 file.write(chunk)
+
+
+def _endpoint(*path: str) -> str:
+    """Return the address of a file; MLflow's client would leave out what follows a `?` or `#`."""
+    return quote(posixpath.join("/", *path))
 
 
 def _size(file: dict[str, Any]) -> int | None:

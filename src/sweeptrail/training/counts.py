@@ -70,7 +70,7 @@ def _correct(preds: Any, labels: Any) -> Any:
         if preds.shape[:1] + preds.shape[2:] == labels.shape:
             return preds.argmax(dim=1).eq(labels)
     elif preds.is_floating_point() and preds.numel() == labels.numel() and _squeezed(preds) == _squeezed(labels):
-        return preds.gt(0).reshape(labels.shape).eq(labels.bool())
+        return preds.gt(0).reshape(labels.shape).eq(labels)
     raise UsageError(
         f"track_num_correct: expected logits (batch, classes, ...) and labels (batch, ...), or one logit for each "
         f"label of two classes, got {shapes}; write the accuracy with manager.log(accuracy=...), say"

@@ -3,7 +3,7 @@
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -30,7 +30,7 @@ class About:
 
     name: str
     """What the network is called."""
-    example: NDArray[np.float32]
+    example: NDArray[Any]
     """At least two samples, so that the size of a batch stays free."""
     metadata: Mapping[str, Any]
     """What whoever uses the model must know."""
@@ -40,8 +40,17 @@ class About:
     """Seconds since 1970, when the weights were reached."""
 
 
-def export(network: "nn.Module", folder: Path, about: About) -> None:
+def pt2_read(path: Path) -> Any:
+    """Return the network in a file, as it is read from strangers too."""
+    from sweeptrail.training import pt2
+
+    return pt2.read(path)
+
+
+def export(network: "nn.Module", folder: Path, about: About, read: Callable[[Path], Any] = pt2_read) -> None:
     """Write the MLflow model, or replace it whole; the same files each time.
+
+    `read` reads the network back, which must give the same numbers.
 
     Raises SweeptrailError when the network cannot be exported.
     """
@@ -51,7 +60,7 @@ def export(network: "nn.Module", folder: Path, about: About) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MLflow's of its own types, torch's of its own changes
             _save(network, temporary, about)
-        _check(network, temporary, about.example)
+        _check(network, read(temporary / DATA), about.example)
     except Exception as error:
         raise SweeptrailError(f"network: {about.name} cannot be exported: {one_line(error)}") from error
     shutil.rmtree(folder, ignore_errors=True)
@@ -88,13 +97,11 @@ def _save(network: "nn.Module", folder: Path, about: About) -> None:
     described.save(folder / "MLmodel")
 
 
-def _check(network: "nn.Module", folder: Path, example: NDArray[np.float32]) -> None:
+def _check(network: "nn.Module", exported: Callable[[Any], Any], example: NDArray[Any]) -> None:
     """Raise ValueError unless the exported network answers as the one it was made from, to one sample more."""
     import torch
 
-    from sweeptrail.training import pt2
-
     samples = torch.from_numpy(np.concatenate([example, example[:1]]))
     with torch.no_grad():
-        if not torch.allclose(pt2.read(folder / DATA)(samples), network(samples), atol=1e-5):
+        if not torch.allclose(exported(samples), network(samples), atol=1e-5):
             raise ValueError("the exported network gives other numbers; it must not depend on the size of the batch")

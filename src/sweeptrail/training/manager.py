@@ -175,6 +175,15 @@ class RunManager:
         """Keep a figure of matplotlib among the artifacts of the run, as a file of this name, `curve.png` for one."""
         self._keep_files("log_figure()", lambda folder: artifacts.write_figure(figure, folder, name))
 
+    def log_model(self, model: "nn.Module | str | Path", example: Any = None) -> None:
+        """Keep the run's model: a network, with an `example` of two samples or more, or a folder of MLflow's."""
+        from sweeptrail.training import models  # it loads numpy
+
+        run = self._open_run("log_model()")
+        if run.folder:
+            files = models.write(model, example, run.folder, run.epochs[-1].time if run.epochs else run.start.time)
+            run.add_artifacts(files if self._standalone else ())
+
     def end_run(self, **metrics: Any) -> RunResult:
         """End the run as FINISHED; the metrics are those measured once, `test_accuracy` for one."""
         run, values = self._open_run("end_run()"), as_numbers(metrics)

@@ -37,7 +37,7 @@ class Standalone(Sink):
     def __init__(self, owner: object) -> None:
         """Open the parent run. It is closed at the latest when `owner` is gone or the process ends."""
         tracking = Tracking.from_environment()
-        self.folder = folder = new_sweep_folder(Path("runs"))
+        self.folder = folder = new_sweep_folder(Path("runs").absolute())  # the loop may change directory
         identity, context = uuid.uuid4().hex, context_tags()
         Description(identity, time.time(), without_credentials(tracking.uri), settings={}, runs=[]).write(folder)
         self._lifetime = ExitStack()

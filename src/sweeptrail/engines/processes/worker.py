@@ -38,6 +38,7 @@ def work_until_told(connection: Connection, work: Sequence[int], stack: int, lif
     """
     # In C, at once and in whatever thread: also while the lock of Python is held, or the main thread hears nothing.
     faulthandler.register(STACK_SIGNAL, stack, all_threads=True)
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's, or one with windows, is not for a process without either
     signal.signal(signal.SIGTERM, _cancel)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
@@ -54,7 +55,7 @@ def work_until_told(connection: Connection, work: Sequence[int], stack: int, lif
 
 def _answer_jobs(connection: Connection, descriptors: Sequence[int]) -> None:
     try:
-        work = unpack(descriptors)
+        work = unpack(descriptors, adopt=True)
     except Exception as error:
         connection.send(SweeptrailError(f"a worker cannot load the work:\n{traceback.format_exc()}{_hint(error)}"))
         return

@@ -27,7 +27,7 @@ class RunArtifacts(LocalArtifactRepository):
         super().log_artifact(local_file, artifact_path)
         path = Path(self.artifact_dir, artifact_path or "", Path(local_file).name)
         if opened.models.is_description(path):
-            without_ids(path)
+            without_ids(path, path.parent.name)
         opened.keep_file(path)
 
     def log_artifacts(self, local_dir: Any, artifact_path: str | None = None) -> None:

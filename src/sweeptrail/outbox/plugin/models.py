@@ -75,12 +75,12 @@ class Models:
         return path.name == MLMODEL_FILE_NAME and path.parent in self._folders
 
 
-def without_ids(description: Path) -> None:
+def without_ids(description: Path, folder: str) -> None:
     """Take the ids of this process out of an MLmodel file: the server, which does not know them, would be asked.
 
-    What is left says that the model lies in a folder of a run's artifacts, as one of MLflow 2 does.
+    What is left says that the model lies in this folder of a run's artifacts, as one of MLflow 2 does.
     """
     content = yaml.safe_load(description.read_text(encoding="utf-8"))
     content = {name: value for name, value in content.items() if name not in ("model_id", "run_id")}
-    content["artifact_path"] = description.parent.name
+    content["artifact_path"] = folder
     write_whole(description, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+from sweeptrail.outbox.run_journal import ARTIFACTS
 from sweeptrail.tracking.facts import Dataset
 
 SCHEME = "sweeptrail-run"
@@ -52,7 +53,7 @@ class OpenRun(Protocol):
 
 def artifacts_of(run: OpenRun) -> Path:
     """Return where a run keeps the artifacts that MLflow is given."""
-    return run.folder / "artifacts"
+    return run.folder / ARTIFACTS
 
 
 def artifact_uri(path: Path) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sweeptrail.errors import SweeptrailError, one_line
 from sweeptrail.records import Epoch
@@ -106,6 +106,9 @@ class Checkpoint(Sink):
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
             raise SweeptrailError(f"{self._path}: cannot be written: {error}") from error
+        except Exception as error:  # whatever cannot be pickled
+            temporary.unlink()
+            _blame(state, error)
         if not self._is_proven:
             _prove(temporary, state)
             self._is_proven = True
@@ -146,24 +149,29 @@ def load(path: Path) -> dict[str, Any]:
 
 def _prove(path: Path, state: Mapping[str, Any]) -> None:
     """Raise TypeError, naming it, for state that can be written but not read back without a pickle."""
-    import torch
-
     try:
         load(path)
     except Exception as error:
         path.unlink()
-        for name, each in {**{key: state[key] for key in CLASSIC if key in state}, **state["state"]}.items():
-            buffer = io.BytesIO()
+        _blame(state, error)
+
+
+def _blame(state: Mapping[str, Any], error: Exception) -> NoReturn:
+    """Raise TypeError, naming it, for the state that the error comes from."""
+    import torch
+
+    for name, each in {**{key: state[key] for key in CLASSIC if key in state}, **state["state"]}.items():
+        buffer = io.BytesIO()
+        try:
             torch.save(each, buffer)
             buffer.seek(0)
-            try:
-                torch.load(buffer, weights_only=True)
-            except Exception:
-                raise TypeError(
-                    f"epochs(): the state_dict of {name} cannot be kept: it holds something else than tensors, "
-                    "numbers, text, lists and mappings; write float(...) for a numpy scalar, say"
-                ) from error
-        raise
+            torch.load(buffer, weights_only=True)
+        except Exception:
+            raise TypeError(
+                f"epochs(): the state_dict of {name} cannot be kept: it holds something else than tensors, "
+                "numbers, text, lists and mappings; write float(...) for a numpy scalar, say"
+            ) from error
+    raise error
 
 
 def _generator_of(loader: Any) -> Any:

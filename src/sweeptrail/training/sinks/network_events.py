@@ -23,7 +23,8 @@ def add_network(writer: SummaryWriter, network: nn.Module | None, loader: Any, s
 
     A graph that cannot be drawn costs a warning.
     """
-    if loader is None or iter(loader) is loader:  # a look at an iterator would take its batch away
+    # A look at an iterator would take its batch away; making one of a DataLoader would draw a random number.
+    if loader is None or hasattr(loader, "__next__"):
         return
     inputs = first_batch(loader)
     if inputs is None:
