@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 import sweeptrail
 from sweeptrail.cli import main
-from sweeptrail.errors import SpaceError, UsageError
+from sweeptrail.errors import UsageError
 from sweeptrail.outbox import sweep_folder
 from sweeptrail.sweeps.asked import read_words
 from sweeptrail.sweeps.plan import Plan, make_jobs, make_plan
@@ -320,17 +320,6 @@ def test_tags_may_be_given_one_by_one_or_separated_by_commas() -> None:
     result = invoke("sweep", "--tag", "team=vision", "--tag", "mlflow.x=1", "--tag", "=")
     assert "tag: expected KEY=VALUE" in result.stderr
     assert "'mlflow.x=1'" in result.stderr
-
-
-def test_a_hyperparameter_that_is_called_like_a_setting_is_refused() -> None:
-    Path("before_named.py").write_text("def fit(manager, *, note: str = 'a'): ...\n")
-    with pytest.raises(UsageError, match="task fit: note is a setting of every sweep; rename the hyperparameter"):
-        plan_of("before_named:fit")
-
-
-def test_a_list_of_mappings_is_refused_when_it_is_empty() -> None:
-    with pytest.raises(SpaceError, match="expected a mapping"):
-        sweeptrail.RunBuilder.get_runs([])
 
 
 def test_settings_that_are_too_long_for_a_tag_are_read_back_whole() -> None:

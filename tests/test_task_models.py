@@ -133,7 +133,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def sweep(task: Any, space: Mapping[str, Any], **settings: Any) -> Outcome:
-    outcome = sweeptrail.sweep(task, space, engine="serial", report=False, **settings)
+    outcome: Outcome = sweeptrail.sweep(task, space, engine="serial", report=False, **settings)
     assert outcome.exit_code == 0
     return outcome
 
