@@ -61,7 +61,7 @@ class _Command(click.Command):
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         following = [*args[1:], ""]
         args = [
-            "--dry-run=true" if word == "--dry-run" and after not in ("true", "false") else word
+            "--dry-run=true" if word.replace("_", "-") == "--dry-run" and after not in ("true", "false") else word
             for word, after in zip(args, following, strict=True)
         ]
         return super().parse_args(context, args)
