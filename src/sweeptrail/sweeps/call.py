@@ -58,8 +58,9 @@ def sweep(
 
     `task` is a function `train(manager, *, lr=0.01)`, of a module, a script or a notebook, or the
     name `module:function` of one; `space` maps hyperparameters to lists of values, or is a list of
-    combinations, `[{"lr": 0.1, "hidden": 64}, ...]`; `goal` is `max:METRIC` or `min:METRIC`. `shared` are arrays that all processes read in the same memory, as
-    `manager.shared[name]`, and `valid(**hyperparameters)` leaves combinations out. `resume` is
+    combinations, `[{"lr": 0.1, "hidden": 64}, ...]`; `goal` is `max:METRIC` or `min:METRIC`.
+    `shared` are arrays that all processes read in the same memory, as `manager.shared[name]`, and
+    `valid(**hyperparameters)` leaves combinations out. `resume` is
     `latest`, the folder of a sweep, or the id of its parent run. Further settings are those of
     `sweeptrail sweep`: `engine="serial"`, `workers=2`, `seed=[0, 1]`, `tag=["team=vision"]`.
 
@@ -102,7 +103,7 @@ def sweep(
 def _by_name(find: Finder, name: str, shared: object, valid: object) -> Task:
     if shared is not None or valid:
         raise UsageError(
-            f"shared and valid go with a function, got the name {name!r}; import it, or write prepare() and valid() there"
+            f"shared and valid go with a function, got the name {name!r}; import it and hand it in"
         )
     return find(name)
 

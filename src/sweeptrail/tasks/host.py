@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, Pipe
 from types import ModuleType
 from typing import Any
 
-from sweeptrail.errors import SweeptrailError, one_line
+from sweeptrail.errors import SweeptrailError, UsageError, one_line
 from sweeptrail.system.imports import when_imported
 from sweeptrail.system.shared_arrays import pack, unpack
 from sweeptrail.tasks.code import Importable
