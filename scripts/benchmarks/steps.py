@@ -5,9 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from sweeptrail.sweeps.jobs import SINKS
-
 from sweeptrail.records import Job, RunResult
+from sweeptrail.sweeps.plan import SINKS
 from sweeptrail.tasks.code import Importable
 from sweeptrail.tasks.work import Training
 from sweeptrail.training.manager import RunManager

@@ -1,6 +1,6 @@
 """Words on the command line to calls in the library."""
 
-from sweeptrail.cli import compare, doctor, maintenance, predict, server, sweeps, tensorboard
+from sweeptrail.cli import compare, doctor, init, maintenance, predict, server, sweeps, tensorboard
 from sweeptrail.cli.group import main
 
-__all__ = ["compare", "doctor", "main", "maintenance", "predict", "server", "sweeps", "tensorboard"]
+__all__ = ["compare", "doctor", "init", "main", "maintenance", "predict", "server", "sweeps", "tensorboard"]

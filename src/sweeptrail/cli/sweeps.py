@@ -17,6 +17,12 @@ TRACKING_URI = click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="[default: sqlite:///mlflow.db]"
 )
 
+AS_MLFLOW_PASSES_THEM = {
+    "ignore_unknown_options": True,  # they are among the words, and named with all other mistakes
+    "token_normalize_func": lambda name: name.replace("_", "-"),
+}
+"""`mlflow run` passes a parameter that MLproject does not declare as `--run_timeout 60`."""
+
 
 def _joined(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
     return ",".join(values) if values else None
@@ -68,7 +74,7 @@ def _task_options(command: Any) -> Any:
     return task(space(_sweep_options(command)))
 
 
-@main.command(cls=_Command, context_settings={"ignore_unknown_options": True})
+@main.command(cls=_Command, context_settings=AS_MLFLOW_PASSES_THEM)
 @click.argument("words", metavar="[TASK] [NAME=VALUES]...", nargs=-1)
 @click.option("--resume", default="none", help="latest, a folder, or a parent run's id: go on with that sweep")
 @_task_options
@@ -87,7 +93,7 @@ def sweep(context: click.Context, /, words: tuple[str, ...], **options: Any) -> 
     _sweep(context, words, **options)
 
 
-@main.command(cls=_Command, context_settings={"ignore_unknown_options": True})
+@main.command(cls=_Command, context_settings=AS_MLFLOW_PASSES_THEM)
 @click.argument("words", metavar="[SWEEP] [NAME=VALUES]...", nargs=-1)
 @_task_options
 @click.pass_context

@@ -42,7 +42,8 @@ class Asked:
             f"write {name}={options.pop(name)} behind the task, or in space"
             for name in foreign
         ]
-        return {**options, **self.space}, [*self.problems, *problems]
+        space = without_defaults(task.parameters, self.space) if with_defaults else self.space
+        return {**options, **space}, [*self.problems, *problems]
 
 
 def with_file_read(texts: Mapping[str, str], task: Task) -> dict[str, str]:

@@ -60,9 +60,9 @@ def sweep(
     name `module:function` of one; `space` maps hyperparameters to lists of values, or is a list of
     combinations, `[{"lr": 0.1, "hidden": 64}, ...]`; `goal` is `max:METRIC` or `min:METRIC`.
     `shared` are arrays that all processes read in the same memory, as `manager.shared[name]`, and
-    `valid(**hyperparameters)` leaves combinations out. `resume` is
-    `latest`, the folder of a sweep, or the id of its parent run. Further settings are those of
-    `sweeptrail sweep`: `engine="serial"`, `workers=2`, `seed=[0, 1]`, `tag=["team=vision"]`.
+    `valid(**hyperparameters)` leaves combinations out. `resume` is `latest`, the folder of a sweep,
+    or the id of its parent run. Further settings are those of `sweeptrail sweep`:
+    `engine="serial"`, `workers=2`, `seed=[0, 1]`, `tag=["team=vision"]`.
 
     With `dry_run=True` nothing is carried out but an epoch of one run: what the sweep would do, and
     about how long it would take, is printed and returned, its runs as `.jobs`, its time as `.seconds`.
@@ -90,9 +90,9 @@ def sweep(
                 runs_dir=str(runs_dir),
             )
             if dry_run:
-                found = preview(plan, partial(engine_of, server=server))
-                print(found)
-                return found
+                expected = preview(plan, partial(engine_of, server=server))
+                print(expected)
+                return expected
             outcome = run_sweep(plan, partial(engine_of, server=server), for_sweep, _say)
     except Cancelled as stopped:
         raise KeyboardInterrupt from stopped
@@ -103,7 +103,7 @@ def sweep(
 def _by_name(find: Finder, name: str, shared: object, valid: object) -> Task:
     if shared is not None or valid:
         raise UsageError(
-            f"shared and valid go with a function, got the name {name!r}; import it and hand it in"
+            f"shared and valid need a function, got the name {name!r}; import it, or write prepare() and valid() in it"
         )
     return find(name)
 

@@ -17,6 +17,9 @@ from sweeptrail.search.text import Parameter, as_text
 from sweeptrail.sweeps.options import AUTO, OWN, RUNS
 from sweeptrail.tasks.task import DEFAULT_TASK, Task
 
+OPTIONS = ("task", "space", "resume", "tracking", "tracking_uri", "experiment", "runs_dir")
+"""What else a command that carries out a sweep is told by options."""
+
 
 def parameters_of(task: Task) -> tuple[Parameter, ...]:
     """Return all that can be set of a sweep of this task, in the order of the help."""
@@ -105,11 +108,13 @@ def parse(texts: Mapping[str, str], task: Task) -> Settings:
 
     Raises SettingsError with every mistake in every text.
     """
+    if clashes := list(_named_like_options(task)):
+        raise SettingsError(clashes)
     values, problems = text.parse([RUNS], {name: texts[name] for name in texts if name == RUNS.name})
     combinations, mistakes = listed.read_texts(filter(None, values.get(RUNS.name, ())), task.parameters)
     problems = [*mistakes, *listed.conflicts(combinations, texts)]
     values, mistakes = text.parse(parameters_of(task), listed.with_axes(combinations, texts, task.parameters))
-    problems += [*mistakes, *task.problems(values), *_problems(task, values)]
+    problems += [*mistakes, *task.problems(values), *_problems(values)]
     found = Settings(task, values, tuple(combinations))
     if not problems:
         problems += _size_problems(found)
@@ -118,9 +123,16 @@ def parse(texts: Mapping[str, str], task: Task) -> Settings:
     return found
 
 
-def _problems(task: Task, values: Mapping[str, Any]) -> Iterator[str]:
-    for name in {each.name for each in task.parameters} & {each.name for each in OWN}:
-        yield f"task {task.title}: {name} is a setting of every sweep; rename the hyperparameter, to {name}_value say"
+def _named_like_options(task: Task) -> Iterator[str]:
+    """Yield a sentence for each parameter of the task whose name already means something of the sweep."""
+    better = {"workers": "num_workers", "retries": "num_retries"}
+    for each in task.parameters:
+        if each.name in {own.name for own in OWN} | {*OPTIONS}:
+            name = better.get(each.name, f"task_{each.name}")
+            yield f"{each.name}: is named like an option of the sweep; rename it, {name} for one"
+
+
+def _problems(values: Mapping[str, Any]) -> Iterator[str]:
     if values.get("run_timeout") and values.get("engine") == "serial":
         yield (
             "run_timeout: a run in this process (engine=serial) cannot be ended from outside; "

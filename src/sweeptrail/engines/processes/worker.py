@@ -36,9 +36,9 @@ def work_until_told(connection: Connection, work: Sequence[int], stack: int, lif
     The work is what `unpack` makes of its descriptors; `stack` is the file for what STACK_SIGNAL asks for.
     `lifeline` is the read end of a pipe that closes when the fork server dies.
     """
-    os.environ["MPLBACKEND"] = "agg"  # a notebook's, or one with windows, is not for a process without either
     # In C, at once and in whatever thread: also while the lock of Python is held, or the main thread hears nothing.
     faulthandler.register(STACK_SIGNAL, stack, all_threads=True)
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's, or one with windows, is not for a process without either
     signal.signal(signal.SIGTERM, _cancel)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
