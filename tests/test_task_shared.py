@@ -1,5 +1,6 @@
 """Data are made once on each machine, held once, and are the same for every run."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -24,7 +25,11 @@ LARGE = np.arange(SMALLEST, dtype=np.float32)
 def seen(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values as a run in another process sees them."""
     with pack(shared_values(values, "shared")) as descriptors:
-        return dict(for_one_run(unpack(descriptors, adopt=True)))
+        received = [os.dup(each) for each in descriptors]
+        try:
+            return dict(for_one_run(unpack(received, adopt=True)))
+        finally:
+            os.close(received[0])
 
 
 class Vocabulary:
@@ -33,7 +38,7 @@ class Vocabulary:
 
 
 def test_values_of_any_kind_arrive_arrays_in_shared_memory_and_tensors_as_arrays() -> None:
-    masked = np.ma.masked_array(np.arange(3), mask=[0, 1, 0])
+    masked = np.ma.masked_array(np.arange(3), mask=[False, True, False])
     given = {
         "large": LARGE,
         "transposed": LARGE.reshape(256, -1).T,
@@ -249,9 +254,10 @@ def look(manager: Any, *, lr: float = 0.1) -> None:
 
 
 def sweep(shared: Any, **settings: Any) -> Outcome:
-    return sweeptrail.sweep(
+    outcome: Outcome = sweeptrail.sweep(
         look, {"lr": [0.1, 0.2]}, goal="max:total", shared=shared, report=False, register="none", **settings
     )
+    return outcome
 
 
 @pytest.mark.slow
@@ -262,11 +268,11 @@ def test_arrays_that_are_handed_in_are_seen_by_every_run_as_they_were(here: Path
     assert [result.metrics["total"] for result in found.results] == [2 * len(ones)] * 2
     assert ones.sum() == len(ones)
     same = sweep({"images": ones}, engine="serial", resume=found.folder)
-    assert [result.time for result in same.results] == [result.time for result in found.results]
+    assert [round(each.time, 3) for each in same.results] == [round(each.time, 3) for each in found.results]
     other = sweep({"images": ones * 3}, engine="serial", resume=found.folder)
     assert [result.metrics["total"] for result in other.results] == [6 * len(ones)] * 2
     assert [result.index for result in other.results] == [3, 4]
-    with pytest.raises(UsageError, match="shared and valid go with a function, got the name 'own:train'"):
+    with pytest.raises(UsageError, match="shared and valid need a function, got the name 'own:train'"):
         sweeptrail.sweep("own:train", shared={"images": ones})
 
 
