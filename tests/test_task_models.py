@@ -233,7 +233,7 @@ def classify(manager: Any, *, strength: float = 1.0) -> None:
     torch.manual_seed(0)
     network = nn.Linear(4, 3)
     with torch.no_grad():
-        network.bias += strength
+        network.bias.add_(strength)
     manager.log(validation_accuracy=strength)
     manager.log_model(network, SAMPLES[:2])
 
