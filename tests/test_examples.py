@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import PATIENCE, ROOT, client, family, new_store, start
+from tests.commands import ROOT, client, family, new_store, start
+from tests.waiting import PATIENCE
 
 EXAMPLES = ROOT / "examples"
 FILES = [path for path in sorted(EXAMPLES.iterdir()) if path.suffix in (".py", ".ipynb")]
@@ -80,7 +81,8 @@ def test_the_notebook_sweeps_over_a_function_of_its_own(tmp_path: Path) -> None:
     *_, last = json.loads((tmp_path / "sweep.ipynb").read_text())["cells"]
     [printed] = last["outputs"]
     assert "['FINISHED', 'FINISHED', 'FINISHED', 'FINISHED']\n" in printed["text"]
-    assert {run.info.status for run in (lambda parent, runs: [parent, *runs])(*family(tmp_path))} == {"FINISHED"}
+    parent, runs = family(tmp_path)
+    assert {run.info.status for run in (parent, *runs)} == {"FINISHED"}
 
 
 def test_the_examples_are_short_and_their_list_is_complete() -> None:
