@@ -1,6 +1,7 @@
 """Files, texts and figures of a person's own reach the run as they were when they were logged."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from sweeptrail.outbox.run_journal import RunJournal
 from sweeptrail.records import Job, RunResult, RunStart
 from sweeptrail.tasks.task_run import TaskRun
 from sweeptrail.tracking.client import TrackingServer
+from tests.commands import client, family, start
 from tests.inside_run import deliver, files_of
 from tests.server import mlflow_server
 from tests.small_sweep import close_parent, open_parent, runs_of
@@ -56,8 +58,8 @@ def told(sweep: Path) -> list[str]:
 
 
 def stored(store: str, sweep: Path, into: Path) -> dict[str, bytes]:
-    client, [run] = deliver(store, sweep)
-    return files_of(client, run, into)
+    server, [run] = deliver(store, sweep)
+    return files_of(server, run, into)
 
 
 def figure(height: float = 2.0) -> Figure:
@@ -234,3 +236,29 @@ def test_links_are_followed_and_files_of_the_run_itself_can_be_logged(
         manager.log_artifact(manager.folder / "own.txt")
         manager.log_artifact(manager.folder / "artifacts" / "own.txt")  # onto itself
     assert stored(store, sweep, tmp_path / "found") == {"here/link.txt": b"target", "own.txt": b"own"}
+
+
+PLOTS = """
+import matplotlib.pyplot as plt
+
+def train(manager, *, lr: float = 0.1):
+    figure, axes = plt.subplots()
+    axes.plot([1, lr])
+    manager.log_figure(figure, "curve.svg")
+    manager.log_text(plt.get_backend(), "backend.txt")
+    manager.log(validation_accuracy=lr)
+"""
+
+
+@pytest.mark.slow
+def test_figures_are_drawn_in_workers_whatever_the_driver_draws_on(tmp_path: Path) -> None:
+    (tmp_path / "plots.py").write_text(PLOTS)
+    command = [sys.executable, "-m", "sweeptrail", "sweep", "plots:train", "lr=0.1,0.2", "--report", "false"]
+    done = start(*command, cwd=tmp_path, MPLBACKEND="module://of_a_notebook", DISPLAY=":99")
+    assert done.returncode == 0, done.stderr
+    _, runs = family(tmp_path)
+    for run in runs:
+        found = files_of(client(tmp_path), run, tmp_path / run.info.run_id)
+        assert found["backend.txt"].lower() == b"agg"
+        assert b"<svg" in found["curve.svg"]
+    assert len(runs) == 2

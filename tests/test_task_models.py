@@ -133,7 +133,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def sweep(task: Any, space: Mapping[str, Any], **settings: Any) -> Outcome:
-    outcome = sweeptrail.sweep(task, space, engine="serial", report=False, **settings)
+    outcome: Outcome = sweeptrail.sweep(task, space, engine="serial", report=False, **settings)
     assert outcome.exit_code == 0
     return outcome
 
@@ -173,7 +173,7 @@ DATA = {"images": np.arange(10)}
 
 @pytest.mark.slow
 def test_the_alias_goes_to_a_better_champion_of_the_same_task_goal_and_data_only(here: Path) -> None:
-    decisions = [
+    decisions: list[tuple[Any, float, dict[str, Any], int, str]] = [
         (learn, 0.5, {}, 1, "became the champion after version none"),
         (learn, 0.4, {}, 1, "version 1 has validation_accuracy 0.5000, this one 0.4000"),
         (learn, 0.6, {}, 3, "became the champion after version 1"),
@@ -233,7 +233,7 @@ def classify(manager: Any, *, strength: float = 1.0) -> None:
     torch.manual_seed(0)
     network = nn.Linear(4, 3)
     with torch.no_grad():
-        network.bias += strength
+        network.bias.add_(strength)
     manager.log(validation_accuracy=strength)
     manager.log_model(network, SAMPLES[:2])
 
@@ -252,7 +252,7 @@ def test_the_champion_s_network_loads_as_a_run_s_and_as_the_registered_model(
     torch.manual_seed(0)
     network = nn.Linear(4, 3)
     with torch.no_grad():
-        expected = network(torch.from_numpy(SAMPLES)).numpy() + 2.0
+        expected = (network(torch.from_numpy(SAMPLES)) + 2.0).numpy()
     assert_loads(here, monkeypatch, "classify", expected)
     assert outcome.champion
     assert outcome.champion.params == {"strength": 2.0}

@@ -39,10 +39,10 @@ def share(array: Array) -> Array:
 def mapped_anew(array: Array) -> Array:
     """Return what a shared array was at first, in a mapping of its own: what was written to the other is not in it.
 
-    An array that another engine has brought is returned as a view.
+    An array in memory of others is copied. That of Ray's store is, since torch.from_numpy would write into it.
     """
     if (descriptor := _descriptors.get(id(array))) is None:
-        return array.view()
+        return array.copy()
     return _mapped(descriptor, array.dtype, array.shape)
 
 

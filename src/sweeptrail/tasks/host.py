@@ -23,7 +23,8 @@ from sweeptrail.tasks.signature import Signature, read_signature
 from sweeptrail.tasks.work import seed_everything
 
 BOOT = (
-    "import os; os.environ.pop('MLFLOW_RUN_ID', None); import sys; sys.path[:] = sys.argv[1:]; "
+    "import os; os.environ.pop('MLFLOW_RUN_ID', None); os.environ['MPLBACKEND'] = 'agg'; "
+    "import sys; sys.path[:] = sys.argv[1:]; "
     "from sweeptrail.tasks.host import main; main{arguments}"
 )
 

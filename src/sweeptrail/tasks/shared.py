@@ -36,14 +36,16 @@ def shared_values(values: Any, what: str) -> dict[str, Any]:
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
         raise UsageError(f"{what}: expected a mapping of names to arrays, got a {type(values).__name__}; "
                          'write {"images": images}')  # fmt: skip
-    if (count := sum(map(_shared_arrays, values.values()))) > MOST:
-        raise UsageError(f"{what}: expected at most {MOST} large arrays, got {count}; write numpy.stack(arrays)")
-    found = {}
+    found, count = {}, 0
     for name, value in values.items():
         try:
-            found[name] = _changed(value, _as_shared)
+            count += _shared_arrays(value)
+            if count <= MOST:
+                found[name] = _changed(value, _as_shared)
         except Exception as error:
             raise UsageError(f"{what}: {name} cannot be sent to other processes: {one_line(error)}") from error
+    if count > MOST:
+        raise UsageError(f"{what}: expected at most {MOST} large arrays, got {count}; write numpy.stack(arrays)")
     return found
 
 
@@ -126,4 +128,4 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_tensor(value: Any) -> bool:
-    return hasattr(value, "detach") and hasattr(value, "nbytes")
+    return hasattr(value, "detach")

@@ -106,6 +106,7 @@ def answer(key: str, shared: Shared, message: bytes) -> bytes:
     if key not in _loaded:
         _loaded.clear()
         _loaded[key] = shared
+    os.environ["MPLBACKEND"] = "agg"  # whatever the driver's is, here is no display
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray cancels by it; a shell may have had it ignored
     out, err = io.StringIO(), io.StringIO()
     # Ray forwards what is printed as well, and loses what is on its way when the sweep ends.
