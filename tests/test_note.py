@@ -38,8 +38,8 @@ def identity(one: RankedRun) -> str:
     return f"{'f' * 32}/{one.result.index}"
 
 
-def text_of(*runs: RankedRun) -> str:
-    return note(make_leaderboard(runs), identity_of=identity)
+def text_of(*runs: RankedRun, remark: str = "") -> str:
+    return note(make_leaderboard(runs), identity_of=identity, remark=remark)
 
 
 def resolved(text: str) -> str:
@@ -56,6 +56,11 @@ def test_the_champion_is_in_the_first_line_with_its_accuracies() -> None:
         f"**Champion: [1\\_lr=0.01,batch\\_size=1](run:{identity(ranked(1))})**, "
         "validation accuracy 0.9999, test accuracy 0.2500"
     )
+
+
+def test_what_a_person_has_written_stands_above() -> None:
+    assert text_of(ranked(1), remark="**Why**: a try").startswith("**Why**: a try\n\n**Champion")
+    assert text_of(remark="a try").startswith("a try\n\nNo run has finished yet.")
 
 
 def test_the_verdict_the_ranks_and_the_files_follow() -> None:
@@ -102,8 +107,10 @@ def test_nothing_that_a_name_or_a_reason_says_means_anything_to_markdown(hostile
 def test_the_longest_note_fits_into_a_tag_with_all_its_addresses(num_runs: int, name: str, error: str) -> None:
     runs = [ranked(index, name=name) for index in range(1, num_runs + 1)]
     runs += [ranked(index, name=name, status="FAILED", error=error) for index in range(2000, 2000 + num_runs)]
-    text = resolved(text_of(*runs))
+    remark = "r" * 1000 if len(name) > 2 else ""
+    text = resolved(text_of(*runs, remark=remark))
     assert len(text) <= 7500 < UI_LIMIT
+    assert text.startswith(remark)
     assert rendered(text).count("<tr>") > 5
     assert "did not finish" in text
     assert "#/compare-runs?runs=%5B%22" in text

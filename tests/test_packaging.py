@@ -26,6 +26,7 @@ CONDA = _PythonEnv.from_conda_yaml(ROOT / "conda.yaml")
 
 PINS = [Requirement(text) for text in CONDA.dependencies]
 TOOLS = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
+HEAVY = [Requirement(text) for text in PROJECT["optional-dependencies"]["heavy"]]
 RANGES = [Requirement(text) for text in PROJECT["dependencies"]]
 PINNED = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in PINS}
 MAIN = load_project(ROOT).get_entry_point("main")
@@ -36,14 +37,16 @@ SCRIPTS = [
 ]
 
 
-@pytest.mark.parametrize("pin", PINS + TOOLS, ids=str)
+@pytest.mark.parametrize(
+    "pin", [*PINS, *TOOLS, *(pytest.param(pin, marks=pytest.mark.heavy) for pin in HEAVY)], ids=str
+)
 def test_a_pin_is_exact_and_is_what_is_installed(pin: Requirement) -> None:
     assert re.fullmatch(r"[\w.-]+==\d[\w.]*", str(pin))
     assert importlib.metadata.version(pin.name) in pin.specifier
 
 
 def test_each_package_is_pinned_in_one_place() -> None:
-    names = [canonicalize_name(pin.name) for pin in PINS + TOOLS]
+    names = [canonicalize_name(pin.name) for pin in PINS + TOOLS + HEAVY]
     assert sorted(names) == sorted(set(names))
 
 

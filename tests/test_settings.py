@@ -104,6 +104,12 @@ def test_the_goal_is_the_validation_accuracy_where_images_are_held_out() -> None
         ("validation_samples", "60000", "validation_samples: expected less than the 60000 training images, got 60000"),
         ("validation_samples", "-1", "validation_samples: expected a whole number from 0, got '-1'"),
         ("epoch", "3", "epoch: there is no such setting; did you mean epochs?"),
+        ("max_runs", "0", "max_runs: expected a whole number from 1, got '0'"),
+        ("max_runs", "7", "max_runs: expected at most 7 runs, got 8 (lr 2 x batch_size 2 x shuffle 2); write fewer"),
+        ("note", "x" * 1001, "note: expected Markdown, 1000 characters at most, or none, got 'xxx"),
+        ("runs", "lr", "runs: combination 1: expected NAME=VALUE, got 'lr'; write lr=0.1 hidden=64, or a file"),
+        ("runs", "lr='0.1", 'runs: combination 1: No closing quotation in "lr=\'0.1"'),
+        ("runs", "epochs=1", "runs: epochs: there is no such hyperparameter; the hyperparameters are lr, batch_size"),
         ("colour", "red", "colour: there is no such setting; the settings are lr, batch_size,"),
     ],
 )
@@ -135,6 +141,18 @@ def test_all_wrong_settings_are_named_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         parse({"lr": "x", "batch_size": "y", "epochs": "z", "colour": "red"})
     assert len(caught.value.problems) == 4
+
+
+def test_a_list_of_runs_is_recorded_and_read_back_the_same() -> None:
+    settings = parse({"runs": "lr=0.1 network=Network,lr=0.2 network=my:Net", "batch_size": "10"})
+    assert settings.columns == ("lr", "batch_size", "shuffle", "network")
+    assert "lr" not in settings.texts
+    assert parse(settings.texts) == settings
+
+
+def test_a_list_of_runs_is_checked_like_a_grid() -> None:
+    with pytest.raises(SettingsError, match="batch_size: expected at most the 55000 training samples, got 60000"):
+        parse({"runs": "batch_size=100,batch_size=60000"})
 
 
 def test_a_batch_is_compared_with_the_samples_that_are_really_trained_on() -> None:

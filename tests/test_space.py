@@ -33,6 +33,12 @@ def test_a_run_survives_pickling_with_its_class() -> None:
     assert type(copy) is type(run)
 
 
+def test_a_list_of_mappings_is_a_run_each() -> None:
+    runs = RunBuilder.get_runs([{"lr": 0.1, "layers": [1]}, {"layers": [2], "lr": 0.2}])
+    assert [repr(run) for run in runs] == ["Run(lr=0.1, layers=[1])", "Run(lr=0.2, layers=[2])"]
+    assert runs[0] == RunBuilder.get_runs({"lr": [0.1], "layers": [[1]]})[0]
+
+
 def test_values_of_any_kind_are_allowed_in_a_grid_of_ones_own() -> None:
     runs = RunBuilder.get_runs({"layers": [[1, 2], [3]], "name": ("a", "b")})
     assert [run.layers for run in runs] == [[1, 2], [1, 2], [3], [3]]
@@ -52,6 +58,11 @@ def test_values_of_any_kind_are_allowed_in_a_grid_of_ones_own() -> None:
         ({"epoch": [1]}, "epoch: the results table has a column of that name already; write epoch_value, say"),
         ({}, "no hyperparameters were given"),
         ([("lr", [1])], "expected a mapping from names to lists of values"),
+        ([], "expected a mapping from names to lists of values"),
+        ([{"lr": 0.1}, {"rl": 0.1}], "combination 2: expected the names lr, got rl; write the same in each"),
+        ([{"lr": 0.1}, {"lr": 0.1, "n": 1}], "combination 2: expected the names lr, got lr, n; write the same in each"),
+        ([{"a b": 1}], "'a b': expected a name that can be an attribute"),
+        ([{}], "no hyperparameters were given"),
     ],
 )
 def test_a_malformed_grid_is_an_error_that_says_what_to_write(params: object, message: str) -> None:

@@ -3,6 +3,7 @@
 import os
 from contextlib import closing
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -59,10 +60,9 @@ class _Command(click.Command):
     """A command whose option `--dry-run` takes a value, as MLproject gives one, and does without."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        following = [*args[1:], ""]
         args = [
-            "--dry-run=true" if word == "--dry-run" and after not in ("true", "false") else word
-            for word, after in zip(args, following, strict=True)
+            "--dry-run=true" if word.replace("_", "-") == "--dry-run" and after not in ("true", "false") else word
+            for word, after in zip_longest(args, args[1:], fillvalue="")
         ]
         return super().parse_args(context, args)
 

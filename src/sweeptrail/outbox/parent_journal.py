@@ -1,6 +1,5 @@
 """The journal of a sweep's own run: a verb for each thing that the tracking server must be told of it."""
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -50,7 +49,7 @@ class ParentJournal:
 
     def describe(self, settings: Mapping[str, str], goal: str, columns: Iterable[str]) -> None:
         """Tell with which settings the sweep goes on from now, and what ranks it."""
-        described = {tags.SETTINGS: json.dumps(settings), tags.GOAL: goal, tags.COLUMNS: ",".join(columns)}
+        described = {**tags.settings_tags(settings), tags.GOAL: goal, tags.COLUMNS: ",".join(columns)}
         self._journal.write(Tags(described))
 
     def add_tags(self, values: Mapping[str, str]) -> None:

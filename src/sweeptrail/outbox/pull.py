@@ -1,6 +1,5 @@
 """Makes the folder of a sweep from what the tracking server knows of it."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +47,7 @@ def pull(uri: str, run_id: str, runs_dir: Path) -> Path | None:
         identity=parent.data.tags[tags.IDENTITY],
         created=parent.info.start_time / 1000,
         tracking_uri=without_credentials(uri),
-        settings=json.loads(parent.data.tags[tags.SETTINGS]),
+        settings=tags.read_settings(parent.data.tags),
         runs=[_known(child) for child in children],
         goal=parent.data.tags.get(tags.GOAL, ""),
         columns=[name for name in parent.data.tags.get(tags.COLUMNS, "").split(",") if name],

@@ -53,7 +53,7 @@ def gather(uri: str, run_id: str) -> list[RankedRun]:
             return sorted(found, key=lambda run: run.result.index)
     table = _rows(_text(server, parent, TABLE)) if TABLE in there else {}
     recorded = [name for name in given.get(tags.COLUMNS, "").split(",") if name]
-    columns = columns_of(recorded, json.loads(given.get(tags.SETTINGS, "{}")))
+    columns = columns_of(recorded, tags.read_settings(given))
     children = [child for child in server.children(parent) if tags.RUN in child.data.tags]
     found = [
         RankedRun(sweep, _result(child, columns, table), child.info.run_id, child.info.experiment_id, goal)

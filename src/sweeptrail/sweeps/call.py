@@ -155,7 +155,11 @@ def _listed(task: Task, combinations: Sequence[Mapping[str, Any]]) -> dict[str, 
         raise SpaceError(problems)
     if not combinations:
         raise SpaceError('space: the list of combinations is empty; write [{"lr": 0.1}, {"lr": 0.01}]')
-    return {RUNS.name: RUNS.text([listed.as_text(each, task.parameters) for each in combinations])}
+    texts = [listed.as_text(each, task.parameters) for each in combinations]
+    _, problems = listed.read_texts(texts, task.parameters)
+    if problems:
+        raise SpaceError(problems)
+    return {RUNS.name: RUNS.text(texts)}
 
 
 def _odd(name: str, values: Sequence[Any]) -> list[str]:

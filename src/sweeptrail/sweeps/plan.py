@@ -64,11 +64,7 @@ def make_plan(
         raise UsageError(problems)
     texts, mistakes = asked.texts(task, with_defaults=bool(server and server.adopt))
     problems += mistakes
-    read = _collect(lambda: with_file_read(texts, task), problems)
-    texts = read or texts
-    settings = (
-        _collect(lambda: parse(_with_recorded(task, texts, before), task), problems) if read is not None else None
-    )
+    settings = _collect(lambda: parse(_with_recorded(task, texts, before), task), problems)
     right, _ = text.parse(parameters_of(task), texts)
     # What somebody else's function makes of wrong settings need not be waited for.
     is_wanted = task.name == DEFAULT_TASK or not problems
@@ -126,6 +122,7 @@ def _find(which: str, tracking: Tracking, runs_dir: Path) -> Path | None:
 
 
 def _with_recorded(task: Task, texts: Mapping[str, str], before: Description | None) -> Mapping[str, str]:
+    texts = with_file_read(texts, task)
     return merged(parameters_of(task), before.settings, texts) if before else texts
 
 

@@ -17,7 +17,7 @@ from sweeptrail.search.text import Parameter, as_text
 from sweeptrail.sweeps.options import AUTO, OWN, RUNS
 from sweeptrail.tasks.task import DEFAULT_TASK, Task
 
-OPTIONS = ("task", "space", "resume", "tracking", "tracking_uri", "experiment", "runs_dir")
+OPTIONS = ("task", "space", "resume", "dry_run", "tracking", "tracking_uri", "experiment", "runs_dir")
 """What else a command that carries out a sweep is told by options."""
 
 

@@ -1,10 +1,12 @@
 """The tags of runs: what ours are called, and those that say who runs what code."""
 
 import getpass
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count, takewhile
 from pathlib import Path
 
 from sweeptrail.version import __version__
@@ -12,7 +14,11 @@ from sweeptrail.version import __version__
 IDENTITY = "sweeptrail.identity"
 """By which a run is found again when the answer to its creation was lost."""
 SETTINGS = "sweeptrail.settings"
-"""The settings of a sweep as JSON, on its parent run; params of a run cannot be widened later."""
+"""The settings of a sweep as JSON, on its parent run; params of a run cannot be widened later.
+
+What is too long for a tag goes on in `sweeptrail.settings.2` and so on."""
+LONGEST = 7500
+"""Characters of a tag; MLflow cuts one after 8,000 (MAX_TAG_VAL_LENGTH)."""
 GOAL = "sweeptrail.goal"
 """What ranks the runs of a sweep: `max:validation_accuracy`."""
 COLUMNS = "sweeptrail.columns"
@@ -42,6 +48,25 @@ RESUMES = "sweeptrail.resumes"
 PARENT_RUN_ID = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 RUN_NAME = "mlflow.runName"
+
+
+def settings_tags(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that hold the settings of a sweep."""
+    text = json.dumps(settings)
+    starts = range(0, len(text), LONGEST)
+    return {_settings_tag(number): text[start : start + LONGEST] for number, start in enumerate(starts, start=1)}
+
+
+def read_settings(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that the tags of a parent run hold."""
+    names = takewhile(tags.__contains__, map(_settings_tag, count(1)))
+    # Of settings that were longer once, the last tags are still there.
+    found: dict[str, str] = json.JSONDecoder().raw_decode("".join(tags[name] for name in names) or "{}")[0]
+    return found
+
+
+def _settings_tag(number: int) -> str:
+    return SETTINGS if number == 1 else f"{SETTINGS}.{number}"
 
 
 def context_tags() -> dict[str, str]:
