@@ -109,6 +109,20 @@ def test_of_a_task_without_epochs_a_whole_run_is_timed() -> None:
     assert "of 1_C=1.0 the whole run took" in result.stdout
 
 
+@pytest.mark.parametrize("words", [["--dry-run=true"], ["--dry-run", "true"], ["--dry_run", "true"], ["--dry-run"]])
+def test_dry_run_takes_a_value_as_a_project_gives_it_and_does_without(words: list[str], trace: Path) -> None:
+    result = invoke("resume", *words, "nowhere")  # the name of a sweep, and no value of the option
+    assert result.exit_code == 2
+    assert "got 'nowhere'" in result.stderr
+    assert not list(trace.iterdir())
+
+
+def test_resume_needs_no_words() -> None:
+    result = invoke("resume")
+    assert result.exit_code == 2
+    assert "resume: expected latest" in result.stderr
+
+
 def test_of_many_runs_the_first_and_the_last_are_listed() -> None:
     values = ",".join(map(str, range(1, 101)))
     lines = invoke("sweep", "before_tasks:fit", f"C={values}", "--dry-run").stdout.splitlines()
