@@ -1,6 +1,8 @@
 """A sweep of a task goes on: from its folder by its name, and from a server only for whoever names its code."""
 
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 
 from sweeptrail.outbox import sweep_folder
 from tests.commands import SMALL, family, new_store, start
+from tests.steered import begun
+from tests.waiting import FOR_EVER, PATIENCE, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +74,27 @@ def test_a_sweep_of_a_task_goes_on_from_its_folder_by_its_name(half_done: Path) 
     assert code == 0, output
     assert "has changed" not in output
     assert_complete(half_done)
+
+
+HANGING = f"""
+import time
+from pathlib import Path
+
+def train(manager, *, lr: float = 0.1):
+    Path("hangs").touch()
+    time.sleep({FOR_EVER})
+"""
+
+
+def test_ctrl_c_on_a_terminal_is_one_line_also_with_the_process_that_has_imported_the_task(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    output, words = tmp_path / "output", ("sweep", "hanging:train", *ENDING[:4])
+    with begun(sys.executable, "-m", "sweeptrail", *words, "--no-tracking", cwd=tmp_path, output=output) as process:
+        wait_for(lambda: (tmp_path / "hangs").exists() or process.poll() is not None)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(PATIENCE) == 128 + signal.SIGINT
+    [line] = output.read_text().splitlines()
+    assert line.startswith("sweeptrail: stopped; to go on: ")
 
 
 def test_more_values_of_an_axis_add_runs_and_the_finished_ones_stay(half_done: Path) -> None:
