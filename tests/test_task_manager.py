@@ -59,6 +59,29 @@ def test_epochs_are_numbered_from_one_and_all_of_them_are_kept(tmp_path: Path) -
     assert [entry.step for entry in told(tmp_path, EpochMetrics)] == [1, 2, 3]
 
 
+def test_a_loader_without_a_length_is_a_loader(tmp_path: Path) -> None:
+    class Stream(torch.utils.data.IterableDataset[torch.Tensor]):
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            return iter(torch.arange(6.0))
+
+    def train(manager: Any) -> None:
+        loader = DataLoader(Stream(), batch_size=4)
+        for _ in manager.epochs(1, loader=loader):
+            for batch in loader:
+                manager.track_loss(batch.mean())
+
+    assert losses(carry_out(train, tmp_path)) == [pytest.approx((1.5 * 4 + 4.5 * 4) / 8)]
+
+
+def test_the_loader_that_the_epochs_are_given_weights_their_losses() -> None:
+    manager, loader = RunManager([]), DataLoader(TensorDataset(torch.arange(6.0)), batch_size=4)
+    manager.begin_run(RUN, nn.Linear(1, 1), None)
+    for _ in manager.epochs(1, loader=loader):
+        for (batch,) in loader:
+            manager.track_loss(batch.mean())
+    assert manager.end_run().epochs[0].loss == pytest.approx(2.5)
+
+
 def test_a_run_with_state_goes_on_after_its_last_epoch(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
 

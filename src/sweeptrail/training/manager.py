@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,9 +247,11 @@ class RunManager:
         self.run_data += [table.row(epoch, run.start.params) for epoch in known]
 
     def _loop(self, count: int, kept: Mapping[str, Any], network: Any, loader: Any) -> Iterator[int]:
-        restored = self._checkpoint.restore(kept, loader) if self._checkpoint and kept else None
+        self.network = self.network if network is None else network  # what begin_run() has been given stays
+        self.loader = self.loader if loader is None else loader
+        restored = self._checkpoint.restore(kept, self.loader) if self._checkpoint and kept else None
         if not self._is_watched:
-            self._watch(network or self.network, loader or self.loader, restored.epochs if restored else ())
+            self._watch(self.network, self.loader, restored.epochs if restored else ())
         if restored:
             self._open_run("epochs()").latest.update(restored.latest)
         is_over = restored is not None and restored.is_over
@@ -274,8 +276,7 @@ class RunManager:
     def _keep_files(self, method: str, write: Any) -> None:
         run = self._open_run(method)
         if run.folder:
-            files: Iterable[tuple[Path, str]] = write(run.folder)
-            run.add_artifacts(files)
+            run.add_artifacts(write(run.folder))
 
     def _finish(self, status: Status, error: str | None) -> RunResult:
         run = self._open_run("end_run()")
