@@ -48,7 +48,8 @@ class Timer:
         """Return the work with its time counted, and with the stack kept of a run that takes too long."""
 
         def timed_work(job: Job) -> RunResult:
-            self.clock.begin.remote(job.index)
+            # Answered before the work begins: a worker that is stopped at once would never have sent it.
+            self.clock.begin.remote(job.index).future().result()
             if not job.sinks:
                 return work(job)
             with _stack_after(self.seconds, Path(job.folder)):
