@@ -24,6 +24,8 @@ from tests.inside_run import deliver, files_of
 from tests.server import mlflow_server
 from tests.small_sweep import close_parent, open_parent, runs_of
 
+pytestmark = pytest.mark.slow
+
 NAME = "1_lr=0.1"
 
 

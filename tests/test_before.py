@@ -109,6 +109,7 @@ def test_of_a_task_without_epochs_a_whole_run_is_timed() -> None:
     assert "of 1_C=1.0 the whole run took" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--dry-run=true"], ["--dry-run", "true"], ["--dry_run", "true"], ["--dry-run"]])
 def test_dry_run_takes_a_value_as_a_project_gives_it_and_does_without(words: list[str], trace: Path) -> None:
     result = invoke("resume", *words, "nowhere")  # the name of a sweep, and no value of the option
@@ -141,6 +142,7 @@ def test_a_dry_run_of_a_task_that_fails_says_why() -> None:
     assert "which was to be timed, FAILED: ValueError: no such data" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_the_built_in_task_needs_no_network_of_its_own(trace: Path) -> None:
     del trace
     words = ["--train-samples", "200", "--validation-samples", "100", "--batch-size", "100", "--shuffle", "true"]
@@ -150,6 +152,7 @@ def test_a_dry_run_of_the_built_in_task_needs_no_network_of_its_own(trace: Path)
     assert not Path("mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_in_python_goes_dry_goes_on_and_says_what_is_finished(capsys: pytest.CaptureFixture[str]) -> None:
     def train(manager: sweeptrail.RunManager, *, lr: float = 0.1) -> None:
         manager.log(score=lr)

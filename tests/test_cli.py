@@ -35,6 +35,7 @@ def nothing_was_started(tmp_path: Path) -> bool:
     return not (tmp_path / "mlflow.db").exists() and (not runs.is_dir() or not list(runs.iterdir()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

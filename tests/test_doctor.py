@@ -344,6 +344,7 @@ def test_a_certificate_for_another_name_is_told_as_such(tmp_path: Path) -> None:
     assert "name that the certificate is for" in seen["tracking"].todo
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "uri"),
     [

@@ -212,6 +212,7 @@ def test_the_engine_of_this_process_leaves_the_output_alone(tmp_path: Path, capf
     assert not list(tmp_path.rglob("output.log"))
 
 
+@pytest.mark.slow
 @every_isolating_engine
 @pytest.mark.parametrize(
     "work",

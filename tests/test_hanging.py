@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from sweeptrail import Network
 
+pytestmark = pytest.mark.slow
+
 class Hanging(Network):
     calls = 0
 

@@ -29,6 +29,8 @@ from sweeptrail.outbox.plugin.store import BUILT_ON_OTHERS, RunStore, run_store
 from tests.inside_run import WORKER, alone, deliver, files_of, inside
 from tests.server import mlflow_server
 
+pytestmark = pytest.mark.slow
+
 IRIS = "from sklearn.datasets import load_iris\nx, y = load_iris(return_X_y=True)\n"
 
 

@@ -10,6 +10,8 @@ from tests.commands import client, family, sweep
 NETWORKS = """
 from sweeptrail import Network
 
+pytestmark = pytest.mark.slow
+
 class Loud(Network):
     calls = 0
 

@@ -31,6 +31,8 @@ from sweeptrail.engines.carry_out import results as results_of
 from sweeptrail.engines.processes.engine import Processes
 from tests import engine_works as works
 
+pytestmark = pytest.mark.slow
+
 print("begun")
 print(*sorted(result.status for result in results_of(Processes(2, 1, ForkServer(())), works.square, works.jobs(2))))
 print("torch" in sys.modules or "mlflow" in sys.modules)
