@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.commands import client, family, start, sweep
+
+pytestmark = pytest.mark.slow
 
 NETWORKS = """
 import time
 from pathlib import Path
 from sweeptrail import Network
-
-pytestmark = pytest.mark.slow
 
 class Hanging(Network):
     calls = 0

@@ -7,10 +7,10 @@ import pytest
 from sweeptrail.outbox.output_log import FILE_NAME, last_lines
 from tests.commands import client, family, sweep
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = """
 from sweeptrail import Network
-
-pytestmark = pytest.mark.slow
 
 class Loud(Network):
     calls = 0

@@ -20,6 +20,8 @@ from sweeptrail.fashion_mnist.settings import RunSettings
 from tests import engine_works as works
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import sys
 
@@ -30,8 +32,6 @@ from sweeptrail.engines.processes import engine
 from sweeptrail.engines.carry_out import results as results_of
 from sweeptrail.engines.processes.engine import Processes
 from tests import engine_works as works
-
-pytestmark = pytest.mark.slow
 
 print("begun")
 print(*sorted(result.status for result in results_of(Processes(2, 1, ForkServer(())), works.square, works.jobs(2))))
