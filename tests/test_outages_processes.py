@@ -211,5 +211,7 @@ def assert_whole_sweep_arrived(tracking: Server, folder: Path, num_runs: int = 8
             assert [(item.step, item.value) for item in history] == [(row["epoch"], row[metric]) for row in expected]
         stored = files_below(artifacts / child.info.run_id / "artifacts" / "tensorboard")
         kept = files_below(results.parent / child.info.run_name)
+        # What a server that was killed in the middle of an upload has left of it, which nobody is shown.
+        stored = {name: content for name, content in stored.items() if not name.startswith(".artifact.uploading.")}
         assert stored.items() <= kept.items()
         assert stored
