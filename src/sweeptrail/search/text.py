@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeptrail.errors import SettingsError
-
 LARGEST = 2**53
 """No number here needs to be larger, and up to here every whole number is exact everywhere."""
 
@@ -97,14 +95,6 @@ def parse(parameters: Sequence[Parameter], texts: Mapping[str, str]) -> tuple[di
         except ValueError as error:
             problems.append(str(error))
     return values, problems
-
-
-def parse_or_raise(parameters: Sequence[Parameter], texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values that these texts stand for; raises SettingsError with every mistake in every text."""
-    values, problems = parse(parameters, texts)
-    if problems:
-        raise SettingsError(problems)
-    return values
 
 
 def as_text(parameters: Iterable[Parameter], values: Mapping[str, Any]) -> dict[str, str]:

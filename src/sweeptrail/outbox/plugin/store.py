@@ -5,6 +5,7 @@ The methods are MLflow's, with the names that MLflow's client gives to their arg
 
 import re
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from mlflow.entities import (
@@ -160,11 +161,11 @@ class RunRegistry(AbstractRegistry):
 
 def run_store(*_: Any, **__: Any) -> RunStore:
     """Build a store, which holds nothing: MLflow makes one whenever it likes."""
-    complete: Any = RunStore  # whose abstract methods were given to it above
-    return complete()  # type: ignore[no-any-return]
+    complete: Callable[[], RunStore] = RunStore  # whose abstract methods were given to it above
+    return complete()
 
 
 def run_registry(*_: Any, **__: Any) -> RunRegistry:
     """Build a registry that refuses everything."""
-    complete: Any = RunRegistry
-    return complete(URI, URI)  # type: ignore[no-any-return]
+    complete: Callable[[str, str], RunRegistry] = RunRegistry
+    return complete(URI, URI)
