@@ -12,8 +12,10 @@ import sweeptrail
 from sweeptrail.cli import main
 from sweeptrail.errors import UsageError
 from sweeptrail.outbox import sweep_folder
+from sweeptrail.records import Job
 from sweeptrail.sweeps.asked import read_words
-from sweeptrail.sweeps.plan import Plan, make_jobs, make_plan
+from sweeptrail.sweeps.plan import Plan, make_plan
+from sweeptrail.sweeps.trials.jobs import Jobs
 from sweeptrail.tasks.find import Finder, task_of
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import Tracking
@@ -80,6 +82,11 @@ def plan_of(*words: str, **options: str) -> Plan:
 
 def values_of(plan: Plan) -> list[dict[str, object]]:
     return [params for params, _ in plan.settings.grid()]
+
+
+def jobs_of(plan: Plan) -> list[Job]:
+    jobs = Jobs(plan, Path(), "", ())
+    return [jobs.make(params, fixed) for params, fixed in plan.settings.grid()]
 
 
 def write_csv(name: str, *lines: str) -> str:
@@ -205,7 +212,7 @@ def test_a_listed_run_has_the_key_of_the_same_combination_in_a_grid() -> None:
     rows = [f"{hidden},{lr}" for lr, hidden in GRID]
     listed = plan_of("before_tasks:train", runs=write_csv("list.csv", "hidden,lr", *rows))
     grid = plan_of("before_tasks:train", "lr=0.1,0.01", "hidden=8,16")
-    both = [[(job.name, job.key) for job in make_jobs(plan, Path(), "", ())] for plan in (listed, grid)]
+    both = [[(job.name, job.key) for job in jobs_of(plan)] for plan in (listed, grid)]
     assert both[0] == both[1]
 
 
@@ -287,7 +294,7 @@ def test_a_mistake_in_a_list_of_mappings_is_named(space: list[object], message: 
 def test_a_module_leaves_combinations_out_and_is_asked_once(trace: Path) -> None:
     plan = plan_of("before_valid:train", "lr=0.1,1", "hidden=8,64")
     assert values_of(plan) == [{"lr": 0.1, "hidden": 8}, {"lr": 0.1, "hidden": 64}, {"lr": 1.0, "hidden": 8}]
-    assert len(list(make_jobs(plan, Path(), "", ()))) == 3
+    assert len(jobs_of(plan)) == 3
     assert len(list(trace.iterdir())) == 4
 
 

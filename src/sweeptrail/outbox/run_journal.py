@@ -21,6 +21,7 @@ from sweeptrail.outbox.entries import (
     Metrics,
     Opened,
     Params,
+    Paused,
     Tags,
     Version,
     milliseconds,
@@ -80,6 +81,7 @@ class RunJournal(Sink):
                 version=VERSION,
             ),
             *([Tags({tags.REASON: ""})] if self._before.reason else []),
+            *([Tags({tags.STOPPED_EARLY: ""})] if self._before.stopped_early else []),
             Params(params),
         )
 
@@ -200,6 +202,12 @@ def keep_stack(run_folder: Path, stack: bytes) -> None:
         write_whole(run_folder / STACK, stack)
 
 
+def close_stopped(job: Job, result: RunResult) -> None:
+    """End as FINISHED the journal of a run that has paused and is not taken further."""
+    tagged = {tags.STOPPED_EARLY: result.stopped_early, tags.REASON: ""}
+    append(Path(job.folder) / FILE_NAME, Tags(tagged), *_ending(Path(job.folder), result))
+
+
 def close_open_runs(sweep_folder: Path, reason: str) -> int:
     """End as KILLED what is open below a folder whose processes are gone; return how many runs that were."""
     closed = 0
@@ -234,7 +242,7 @@ def _model_files(run_folder: Path, model: str) -> list[Artifact]:
 
 
 def _ending(folder: Path, result: RunResult) -> Iterator[Entry]:
-    """Yield what the journal says at the end of a run: why it did not finish, its files, its status."""
+    """Yield what the journal says when a run ends or pauses: why it did not finish, its files, its status."""
     if result.error:
         write_whole(folder / "error.txt", result.error)
         yield Artifact("error.txt")
@@ -245,6 +253,9 @@ def _ending(folder: Path, result: RunResult) -> Iterator[Entry]:
         if path.is_file() and path.stat().st_size:
             yield Artifact(path.name)
     yield from _event_files(folder)
+    if result.status == "PAUSED":
+        yield Paused(milliseconds(result.time))
+        return
     yield Closed(result.status, milliseconds(result.time))
 
 

@@ -24,6 +24,9 @@ THREADS = Parameter(
 )
 """What can be set of every task, whether its function wants to know it or not."""
 
+EPOCHS = "epochs"
+"""The hyperparameter that says how far a run goes: it can be sent further later."""
+
 
 @dataclass(frozen=True)
 class FunctionTask:

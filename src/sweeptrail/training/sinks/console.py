@@ -68,19 +68,25 @@ class Console(Sink):
             self._view.silent(self._starts[run], seconds, usual)
 
     def end(self, result: RunResult, printed: Sequence[str] = ()) -> None:
-        """Show the epochs of the run that were not shown, its warnings, and why it failed with what it printed."""
+        """Show the epochs of the run that were not shown, its warnings, and why it failed with what it printed.
+
+        One that has paused may go on.
+        """
         with self._lock:
             if result.index not in self._starts:
                 self.begin(RunStart(result.index, result.name, result.params))
             for epoch in result.epochs:
                 self.epoch(epoch)
+            if result.status == "PAUSED":
+                self._view.pause(self._starts[result.index])
+                return
             self._ended.add(result.index)
             self._view.compare(result)
             self._view.end(self._starts[result.index], result, printed)
 
 
-def for_sweep(total_runs: int, goal: Goal | None) -> Console:
-    """Return a console for a sweep of so many runs."""
+def for_sweep(total_runs: int | None, goal: Goal | None) -> Console:
+    """Return a console for a sweep of so many runs, None where only time ends them."""
     return Console(total_runs, goal=goal)
 
 
