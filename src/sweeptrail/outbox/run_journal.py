@@ -80,10 +80,20 @@ class RunJournal(Sink):
                 parent=self._parent,
                 version=VERSION,
             ),
-            *([Tags({tags.REASON: ""})] if self._before.reason else []),
-            *([Tags({tags.STOPPED_EARLY: ""})] if self._before.stopped_early else []),
+            *self._changes(),
             Params(params),
         )
+
+    def _changes(self) -> Iterator[Tags]:
+        """Yield the tags that are others now that the run goes on."""
+        before = self._before
+        found = {tags.REASON: ""} if before.reason else {}
+        if before.stopped_early:
+            found[tags.STOPPED_EARLY] = ""
+        if before.has_begun and tags.EPOCHS in self._tags:  # it was asked for more epochs
+            found |= {name: self._tags[name] for name in (tags.KEY, tags.EPOCHS)}
+        if found:
+            yield Tags(found)
 
     def epoch(self, epoch: Epoch) -> None:
         before = {known.epoch: known for known in self._before.epochs}.get(epoch.epoch)

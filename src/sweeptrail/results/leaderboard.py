@@ -88,7 +88,8 @@ DEFAULT_GOALS = (
 def make_leaderboard(runs: Iterable[RankedRun], goal: Goal | None = None) -> Leaderboard:
     """Rank what the runs have reached, by this goal or else by their own; nan comes last, ties go by the run's number.
 
-    Those that were stopped early come after those that were taken further. A run without the goal's metric is not ranked. A combination has a row for each sweep: what two sweeps
+    Those that were stopped early come after those that were taken further. A run without the goal's metric is
+    not ranked. A combination has a row for each sweep: what two sweeps
     differ in need not be among their hyperparameters, and a run repeated with the same seed says nothing
     about chance. Raises SettingsError when no goal is given and the sweeps have different ones.
     """

@@ -89,17 +89,21 @@ class Range:
         return self.step or 1
 
 
+def looks_like_range(text: str) -> bool:
+    """Tell whether a text can only be meant as a range."""
+    found = FORM.fullmatch(text.strip())
+    return found is not None and _is_number(found[2]) and _is_number(found[3])
+
+
 def read_range(text: str, value: Callable[[str], Any]) -> Range | None:
     """Return the range that a text stands for, its ends read by `value`; None if it looks like none.
 
     Raises ValueError, whose text says what came and what to write, for one that is none.
     """
     found = FORM.fullmatch(text.strip())
-    if not found:
+    if not found or not looks_like_range(text):
         return None
     is_log, low_text, high_text, step_text = found.groups()
-    if not (_is_number(low_text) and _is_number(high_text)):
-        return None
     low, high = value(low_text), value(high_text)
     if any(isinstance(each, bool) or not isinstance(each, int | float) for each in (low, high)):
         return None  # a text, or one of a few choices, that looks like a range
@@ -131,6 +135,8 @@ def _read_step(text: str, step_text: str, low: float, high: float) -> int | floa
 
 
 def _cure(low: float, high: float) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "0..1"
     return f"{_text(high)}..{_text(low)}" if low > high else f"{_text(low)} alone"
 
 
