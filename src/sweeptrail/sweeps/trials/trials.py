@@ -1,5 +1,6 @@
 """Decides which run is carried out next, and how far; whatever is decided is kept before it begins."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -112,7 +113,9 @@ class Trials:
 
     def remark(self) -> str:
         """Return why fewer runs were carried out than were asked for; empty if all were."""
-        if self._budget.is_spent and (self._new or self._strategy):
+        limit = self._settings["trials"] or math.inf
+        is_left = self._strategy and not self._is_exhausted and len(self._combinations) < limit
+        if self._budget.is_spent and (self._new or is_left):
             of = f" of {self.size}" if self.size else ""
             return f"the budget is spent after {len(self.results)}{of} runs; resume with a larger one to go on"
         if self._is_exhausted:
