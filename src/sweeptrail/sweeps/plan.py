@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from sweeptrail.engines import Options
 from sweeptrail.errors import SettingsError, UsageError
 from sweeptrail.outbox import sweep_folder
 from sweeptrail.outbox.sweep_folder import Description
@@ -39,6 +40,21 @@ class Plan:
     """The folder of the sweep that goes on; None for a new one."""
     epochs_before: int | None = None
     """How many its runs were asked for; None where that is not another number now."""
+
+    def options(self, folder: Path) -> Options:
+        """Return how an engine carries it out in the sweep's folder."""
+        settings = self.settings
+        return Options(
+            retries=settings["retries"],
+            workers=settings["workers"],
+            threads=settings["threads"],
+            run_timeout=settings["run_timeout"],
+            gpus_per_run=settings["gpus_per_run"],
+            modules=tuple(sorted(settings.task.modules(settings.values))),
+            is_adaptive=settings.strategy() is not None or settings.rungs() is not None,
+            tracking_uri=self.tracking.uri,
+            sweep_folder=folder if self.tracked else None,
+        )
 
 
 def make_plan(

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeptrail.engines import Engine, Options
+from sweeptrail.engines import Engine
 from sweeptrail.engines.carry_out import answers
 from sweeptrail.engines.create import create
 from sweeptrail.engines.processes.forkserver import ForkServer
@@ -167,8 +167,8 @@ def _carry_out(sweep: OpenSweep, engine: Engine, console: MakeConsole) -> list[R
     """Return the results of all runs in the order of their numbers, those of an earlier sitting among them."""
     trials, found = sweep.trials, sweep.trials.results
     screen = console(trials.size, sweep.plan.settings.goal)
-    for job in trials.jobs:
-        screen.recall(job.index, len(history_of(job).epochs), result=found.get(job.index))
+    for index, epochs, result in trials.recalled:
+        screen.recall(index, epochs, result=result)
     _begin(sweep)
     if remark := source_remark(trials.jobs):
         sweep.say(remark)
@@ -287,19 +287,8 @@ def _resumption(sweep: OpenSweep) -> AbstractContextManager[None]:
 
 def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
     """Return the engine that the settings name; `processes` forks its workers from `server`, if that is the task's."""
-    settings = plan.settings
-    options = Options(
-        retries=settings["retries"],
-        workers=settings["workers"],
-        threads=settings["threads"],
-        run_timeout=settings["run_timeout"],
-        gpus_per_run=settings["gpus_per_run"],
-        modules=tuple(sorted(settings.task.modules(settings.values))),
-        is_adaptive=settings.strategy() is not None or settings.rungs() is not None,
-        tracking_uri=plan.tracking.uri,
-        sweep_folder=folder if plan.tracked else None,
-    )
-    if not server.has_loaded(settings.task.preload):
+    preload = plan.settings.task.preload
+    if not server.has_loaded(preload):
         server.close()
-        server = ForkServer(settings.task.preload)
-    return create(settings["engine"], options, server)
+        server = ForkServer(preload)
+    return create(plan.settings["engine"], plan.options(folder), server)

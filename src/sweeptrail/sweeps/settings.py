@@ -17,7 +17,7 @@ from sweeptrail.search.listed import Combination
 from sweeptrail.search.problems import GRID, TPE, search_problems
 from sweeptrail.search.ranges import Range
 from sweeptrail.search.rungs import Rungs
-from sweeptrail.search.strategy import Point, Space, Strategy, single, varies
+from sweeptrail.search.strategy import Point, Space, Strategy, is_finite, single, varies
 from sweeptrail.search.text import Parameter, as_text
 from sweeptrail.search.tpe import Tpe
 from sweeptrail.sweeps.options import AUTO, OWN, RUNS
@@ -173,7 +173,7 @@ def parse(texts: Mapping[str, str], task: Task) -> Settings:
     combinations, mistakes = listed.read_texts(filter(None, values.get(RUNS.name, ())), task.parameters)
     problems = [*mistakes, *listed.conflicts(combinations, texts)]
     values, mistakes = text.parse(parameters_of(task), listed.with_axes(combinations, texts, task.parameters))
-    if isinstance(values.get(SEED.name), Range):  # those are counted, never drawn
+    if isinstance(values.get(SEED.name), Range) and is_finite(values[SEED.name]):  # those are counted, never drawn
         values[SEED.name] = tuple(values[SEED.name])
     axes = [each.name for each in task.parameters if each.is_axis]
     problems += [*mistakes, *task.problems(values), *_problems(values), *search_problems(values, axes, combinations)]

@@ -185,11 +185,9 @@ def _signals_held_back() -> Iterator[None]:
 
 def _room(ray: ModuleType, options: Options) -> int:
     """Return how many runs the cluster carries out at a time."""
+    wanted = {"CPU": options.threads, "GPU": options.gpus_per_run}
     there = ray.cluster_resources()
-    room = there.get("CPU", 1) // options.threads
-    if options.gpus_per_run:
-        room = min(room, there.get("GPU", 0) // options.gpus_per_run)
-    return max(1, int(room))
+    return max(1, min(int(there.get(name, 0) // each) for name, each in wanted.items() if each))
 
 
 class _Tasks:

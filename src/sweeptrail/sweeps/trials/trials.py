@@ -52,6 +52,8 @@ class Trials:
         self._running: set[int] = set()
         self._goal = plan.settings.goal
         self._is_goal_known = self._is_exhausted = False
+        self.recalled: list[tuple[int, int, RunResult | None]] = []
+        """Of each run of earlier sittings its number, how many epochs it has, and its result if it has finished."""
         self.follow: Callable[[Job], None] = lambda job: None
         """Told of each job that is handed out."""
         self._budget = Budget(plan.settings["budget"], self._recall())
@@ -196,6 +198,9 @@ class Trials:
             for job in combination.jobs:
                 history = history_of(job)
                 self._place(combination, job, history, sent)
+                known = combination.results.get(job.index)
+                is_over = known and known.status == "FINISHED"
+                self.recalled.append((job.index, len(history.epochs), known if is_over else None))
                 ended = [history.time] if history.status in ("FINISHED", "FAILED", "PAUSED") else []
                 moments += [*(epoch.time for epoch in history.epochs), *ended]
         return spent(self._parent.begun(), moments)
@@ -232,8 +237,8 @@ class Trials:
             return
         rungs, count = self._ladder.rungs, len(result.epochs)
         levels = {level: result.epochs[level - 1].metrics for level in rungs.levels[:-1] if level <= count}
-        if result.status == "FINISHED":
-            levels[rungs.epochs] = result.finals
+        if result.status == "FINISHED":  # also one whose loop was left by `break`, wherever it was sent
+            levels[self._ladder.send(combination.number, rungs.epochs)] = result.finals
         for level, metrics in levels.items():
             goal = self._goal_among(metrics)
             if goal.metric not in metrics:
