@@ -201,9 +201,9 @@ def test_widening_the_grid_adds_only_the_new_runs_and_what_changes_numbers_is_re
     frame = numbers(tmp_path)
     assert len(frame) == 8
     assert set(frame[frame["run"] == 1]["optimizer"]) == {"adam"}
-    refused = sweeptrail("resume", "--epochs", "2", "--train-samples", "301", "--threads", "1", cwd=tmp_path)
+    refused = sweeptrail("resume", "--validation-samples", "201", "--train-samples", "301", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "epochs: the sweep to resume has 1, got 2" in refused.stderr
+    assert "validation_samples: the sweep to resume has 200, got 201" in refused.stderr
     assert "train_samples: the sweep to resume has 300, got 301" in refused.stderr
     assert len(refused.stderr.splitlines()) == 2
 
@@ -305,3 +305,15 @@ def test_what_a_loop_of_one_s_own_has_left_is_no_sweep_to_resume(tmp_path: Path)
     Description("c0ffee", 1.0, "sqlite:///mlflow.db", settings={}, runs=[]).write(folder)
     for which in ("latest", "loop", str(folder), "c0ffee"):
         assert find_local(tmp_path, which) is None
+
+
+def test_more_epochs_of_the_built_in_task_give_the_numbers_of_one_go(tmp_path: Path) -> None:
+    places = [tmp_path / "later", tmp_path / "at_once"]
+    for place, count in zip(places, ("1", "3"), strict=True):
+        place.mkdir()
+        done = sweep("--lr", "0.01", "--batch-size", "50", cwd=place, epochs=count)
+        assert done.returncode == 0, done.stderr
+    assert sweeptrail("resume", "--epochs", "3", cwd=places[0]).returncode == 0
+    pandas.testing.assert_frame_equal(numbers(places[0]), numbers(places[1]))
+    fewer = sweeptrail("resume", "--epochs", "2", cwd=places[0])
+    assert "epochs: the runs of the sweep to resume have 3, got 2; write more, or start a new sweep" in fewer.stderr

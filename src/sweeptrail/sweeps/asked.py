@@ -13,8 +13,7 @@ from sweeptrail.search.strategy import single, varies
 from sweeptrail.search.text import Parameter
 from sweeptrail.sweeps.options import NAME, RUNS
 from sweeptrail.sweeps.settings import parameters_of
-from sweeptrail.tasks.function import EPOCHS, SEED, THREADS
-from sweeptrail.tasks.task import DEFAULT_TASK, Task, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, EPOCHS, SEED, THREADS, Task, find_task
 
 FIXED = (NAME, "search", "stop", "eta", "min_epochs")
 """What a sweep keeps, beside what changes numbers."""

@@ -21,8 +21,7 @@ from sweeptrail.sweeps.plan import make_plan
 from sweeptrail.sweeps.run import Outcome, engine_of, run_sweep
 from sweeptrail.system.signals import stoppable
 from sweeptrail.tasks.find import Finder, task_of
-from sweeptrail.tasks.function import SEED, THREADS
-from sweeptrail.tasks.task import Task
+from sweeptrail.tasks.task import SEED, THREADS, Task
 from sweeptrail.tracking.uri import Tracking
 
 Space = Mapping[str, Sequence[Any] | str] | Sequence[Mapping[str, Any]]

@@ -15,8 +15,7 @@ from sweeptrail.search import text
 from sweeptrail.search.strategy import single
 from sweeptrail.sweeps.asked import Asked, merged, with_file_read
 from sweeptrail.sweeps.settings import Settings, parameters_of, parse
-from sweeptrail.tasks.function import EPOCHS
-from sweeptrail.tasks.task import BUILT_IN, DEFAULT_TASK, Prepared, Task
+from sweeptrail.tasks.task import BUILT_IN, DEFAULT_TASK, EPOCHS, Prepared, Task
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import Tracking
 

@@ -21,8 +21,7 @@ from sweeptrail.search.strategy import Point, Space, Strategy, is_finite, single
 from sweeptrail.search.text import Parameter, as_text
 from sweeptrail.search.tpe import Tpe
 from sweeptrail.sweeps.options import AUTO, OWN, RUNS
-from sweeptrail.tasks.function import EPOCHS, SEED
-from sweeptrail.tasks.task import DEFAULT_TASK, Task
+from sweeptrail.tasks.task import DEFAULT_TASK, EPOCHS, SEED, Task
 
 OPTIONS = ("task", "space", "resume", "dry_run", "tracking", "tracking_uri", "experiment", "runs_dir")
 """What else a command that carries out a sweep is told by options."""

@@ -11,7 +11,7 @@ from sweeptrail.outbox.sweep_folder import KnownRun
 from sweeptrail.records import Job, RunResult
 from sweeptrail.search.space import run_name
 from sweeptrail.sweeps.plan import SINKS, Plan, context_of
-from sweeptrail.tasks.function import EPOCHS
+from sweeptrail.tasks.task import EPOCHS
 from sweeptrail.tracking import tags
 
 
