@@ -40,7 +40,7 @@ ONLY_IN = {
     "click": {"cli"},
     "rich": {"training.sinks.console", "training.sinks.views"},
     "ray": {"engines.ray.engine"},
-    "matplotlib": {"results.report.plots", "fashion_mnist.evaluation.figures"},
+    "matplotlib": {"results.report.plots", "results.report.searches", "fashion_mnist.evaluation.figures"},
     "jinja2": {"results.report.document"},
 }
 

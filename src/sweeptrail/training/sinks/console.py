@@ -14,7 +14,7 @@ from rich.text import Text
 from sweeptrail.records import Epoch, Goal, RunResult, RunStart
 from sweeptrail.results.columns import curve_metrics, final_names
 from sweeptrail.results.leaderboard import Leaderboard, all_runs, seconds
-from sweeptrail.results.words import in_words, number, unranked, why_no_champion, why_unranked
+from sweeptrail.results.words import in_words, number, saved, unranked, why_no_champion, why_unranked
 from sweeptrail.sink import Sink
 from sweeptrail.training.sinks.views import Bars, Lines, NotebookTable
 
@@ -117,7 +117,7 @@ def summary(board: Leaderboard) -> RenderableType:
             *([str(rank) if rank <= len(ranked) else ""] if ranked else []),
             Text(result.name.replace(",", " ")),  # a narrow terminal breaks the line between two hyperparameters
             *values[: len(columns)],
-            result.status,
+            "STOPPED" if result.stopped_early else result.status,
         )
     return Group(table, *map(Text, _remarks(board)))
 
@@ -136,6 +136,8 @@ def _remarks(board: Leaderboard) -> Iterator[str]:
         yield why
     for run in sorted(unranked(board), key=lambda run: run.result.index):
         yield f"{run.result.name}  {run.result.status}  {why_unranked(run, board)}".rstrip()
+    if words := saved(board):
+        yield words
     warned = [len(run.result.warnings) for run in all_runs(board) if run.result.warnings]
     if warned:
         yield f"{sum(warned)} {_plural('warning', sum(warned))} in {len(warned)} {_plural('run', len(warned))}"
