@@ -41,7 +41,7 @@ class Tpe:
 
         distributions = {name: _distribution(choices) for name, choices in self.space.choices.items()}
         known = [_frozen(trial, distributions, self.space) for trial in trials]
-        tried = {identity(trial.params) for trial in trials}
+        tried = {trial.identity for trial in trials}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         for attempt in range(ATTEMPTS):
             sampler = optuna.samplers.TPESampler(seed=_seed(self.seed, number, attempt), constant_liar=True)
