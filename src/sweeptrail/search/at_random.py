@@ -21,7 +21,7 @@ class AtRandom:
 
     def suggest(self, number: int, trials: Sequence[Trial]) -> Point | None:
         random = Random(f"{self.seed}/{number}")
-        tried = {identity(trial.params) for trial in trials}
+        tried = {trial.identity for trial in trials}
         drawn = [{name: _draw(choices, random) for name, choices in self.space.choices.items()} for _ in range(DRAWS)]
         new = [point for point in drawn if identity(point) not in tried]
         for point, is_valid in zip(new, self.space.are_valid(new), strict=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any, Protocol
@@ -35,6 +36,11 @@ class Trial:
     def is_open(self) -> bool:
         """Whether nothing is known of it yet."""
         return self.value is None and not self.has_failed and not self.reached
+
+    @cached_property
+    def identity(self) -> tuple[tuple[str, Any], ...]:
+        """By what its combination is recognised."""
+        return identity(self.params)
 
 
 class Strategy(Protocol):
@@ -71,7 +77,7 @@ class Space:
         """Return what is left to be tried; nothing for a space that is too large to be listed."""
         if self.size is None or self.size > LISTED:
             return []
-        tried = {identity(trial.params) for trial in trials}
+        tried = {trial.identity for trial in trials}
         return [point for point in self.points() if identity(point) not in tried]
 
 

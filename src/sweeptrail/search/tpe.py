@@ -3,7 +3,10 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 4
 """How often Optuna is asked for a combination that is valid and new, before one is drawn."""
+
+SOME_TIME = datetime.fromtimestamp(0, UTC)
+"""Optuna wants to know when a trial was carried out, and makes nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Tpe:
 
         distributions = {name: _distribution(choices) for name, choices in self.space.choices.items()}
         known = [_frozen(trial, distributions, self.space) for trial in trials]
-        tried = {identity(trial.params) for trial in trials}
+        tried = {trial.identity for trial in trials}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         for attempt in range(ATTEMPTS):
             sampler = optuna.samplers.TPESampler(seed=_seed(self.seed, number, attempt), constant_liar=True)
@@ -74,7 +80,7 @@ def _distribution(choices: Choices) -> "BaseDistribution":
 
 def _frozen(trial: Trial, distributions: "dict[str, BaseDistribution]", space: Space) -> "FrozenTrial":
     """Return a trial as Optuna knows it; one that has not been taken further is what is pruned there."""
-    from optuna.trial import TrialState, create_trial
+    from optuna.trial import TrialState
 
     state, value = TrialState.COMPLETE, trial.value
     if trial.is_open:
@@ -87,10 +93,28 @@ def _frozen(trial: Trial, distributions: "dict[str, BaseDistribution]", space: S
         name: trial.params[name] if isinstance(choices, Range) else choices.index(trial.params[name])
         for name, choices in space.choices.items()
     }
-    return create_trial(
+    return _known_class()(
+        number=-1,  # of itself the study numbers them
+        trial_id=-1,
         state=state,
         value=value,
+        datetime_start=SOME_TIME,
+        datetime_complete=SOME_TIME if state.is_finished() else None,
         params=params,
         distributions=distributions,
+        user_attrs={},
+        system_attrs={},
         intermediate_values=dict(trial.reached),
     )
+
+
+@cache
+def _known_class() -> "type[FrozenTrial]":
+    """Return what a study takes up at once: it copies each trial deeply, which was most of what a question took."""
+    from optuna.trial import FrozenTrial
+
+    class Known(FrozenTrial):
+        def __deepcopy__(self, memo: object) -> "Known":
+            return copy(self)
+
+    return Known

@@ -62,7 +62,7 @@ class Settings:
         """The registered model that the champion becomes a version of."""
         return self.task.title if self.values["register"] == AUTO else self.values["register"]
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The hyperparameters that are columns of the results."""
         axes = (each for each in self.task.parameters if each.is_axis)

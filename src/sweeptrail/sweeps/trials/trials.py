@@ -30,6 +30,8 @@ class Combination:
     jobs: Sequence[Job]
     results: dict[int, RunResult] = field(default_factory=dict)
     """The last of each run that has one, by the run's number."""
+    known: Trial | None = None
+    """What a search is told of it, until it has another result."""
 
 
 class Trials:
@@ -90,8 +92,10 @@ class Trials:
     def tell(self, result: RunResult) -> None:
         """Take note of how a job has ended; raises UsageError if the goal is not among what it has logged."""
         self._running.discard(result.index)
-        self._by_run[result.index].results[result.index] = result
-        self._note(self._by_run[result.index], result)
+        combination = self._by_run[result.index]
+        combination.results[result.index] = result
+        combination.known = None
+        self._note(combination, result)
         if self._settings["search"] == TPE and result.status == "FINISHED" and not self._is_goal_known:
             goal = self._goal_among(result.finals)
             self._is_goal_known = goal.metric in result.finals
@@ -161,7 +165,7 @@ class Trials:
         number = max(self._combinations, default=0) + 1
         if not self._strategy or self._is_exhausted or (limit and number > limit):
             return None
-        point = self._strategy.suggest(number, [self._known(each) for each in self._combinations.values()])
+        point = self._strategy.suggest(number, self._known())
         if point is None:
             self._is_exhausted = True
             return None
@@ -259,7 +263,13 @@ class Trials:
             )
         return self._goal
 
-    def _known(self, combination: Combination) -> Trial:
+    def _known(self) -> list[Trial]:
+        """Return what is known of all trials; nothing is made anew for each question but what is new."""
+        for each in self._combinations.values():
+            each.known = each.known or self._trial(each)
+        return [each.known for each in self._combinations.values() if each.known]
+
+    def _trial(self, combination: Combination) -> Trial:
         """Return what is known of a trial, the smaller the better."""
         if self._settings["search"] != TPE:
             return Trial(combination.number, combination.params)
