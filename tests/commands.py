@@ -1,5 +1,7 @@
 """How the tests start the programs of this environment, and read what they left on MLflow."""
 
+import atexit
+import json
 import os
 import sqlite3
 import subprocess
@@ -46,6 +48,63 @@ def start(*command: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[
     )
 
 
+LOADED = """
+import json, os, random, signal, sys
+import mlflow.store.tracking.sqlalchemy_store, numpy
+import sweeptrail.__main__, sweeptrail.sweeps.run
+from sweeptrail.cli import main, outcome, project_run
+
+def become(command):
+    signal.alarm(command["limit"])
+    for descriptor, path in enumerate((os.devnull, command["output"], command["errors"])):
+        os.dup2(os.open(path, os.O_RDWR), descriptor)
+    os.chdir(command["cwd"])
+    os.environ.clear()
+    os.environ.update(command["environment"])
+    sys.path[0] = command["cwd"]
+    sys.argv[:] = [sweeptrail.__main__.__file__, *command["words"]]
+    random.seed()
+    numpy.random.seed()
+    main()
+
+for line in iter(sys.stdin.readline, ""):
+    if (child := os.fork()) == 0:
+        become(json.loads(line))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Is told commands, one a line, carries each out in a process that is forked here, and answers with its exit code."""
+
+
+def program(*words: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run `sweeptrail WORDS` to its end, in a process of its own that has loaded MLflow already.
+
+    Loading takes longer than most commands. Where it matters what is loaded when, `start` begins with nothing.
+    """
+    loaded = _loaded()
+    assert loaded.stdin
+    assert loaded.stdout
+    with tempfile.NamedTemporaryFile("r+") as output, tempfile.NamedTemporaryFile("r+") as errors:
+        files = {"output": output.name, "errors": errors.name}
+        told = {"words": words, "cwd": str(cwd), "environment": environment(**more), "limit": int(PATIENCE), **files}
+        loaded.stdin.write(json.dumps(told) + "\n")
+        loaded.stdin.flush()
+        code = int(loaded.stdout.readline())
+        return subprocess.CompletedProcess(words, code, output.read(), errors.read())
+
+
+@cache
+def _loaded() -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOADED],
+        env=environment(OPENBLAS_NUM_THREADS="1"),  # threads do not survive a fork
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(process.__exit__, None, None, None)
+    return process
+
+
 def mlflow_run(project: str, *arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """Start a project as a person does, with these settings on few images."""
     params = [word for name, value in {**SMALL, **settings}.items() for word in ("-P", f"{name}={value}")]
@@ -57,7 +116,7 @@ def sweep(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedPr
     if not {"--tracking-uri", "--no-tracking"} & {*arguments}:
         new_store(cwd)
     options = [word for name, value in {**SMALL, **settings}.items() for word in (f"--{name.replace('_', '-')}", value)]
-    return start(sys.executable, "-m", "sweeptrail", "sweep", *options, *arguments, cwd=cwd)
+    return program("sweep", *options, *arguments, cwd=cwd)
 
 
 def new_store(folder: Path) -> str:

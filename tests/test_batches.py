@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
-from torchvision.transforms import ToTensor
 
 from sweeptrail.errors import DataError, SettingsError
 from sweeptrail.fashion_mnist.batches import Images, Loader, split
@@ -44,6 +43,8 @@ def indices_of(part: Images | None) -> Tensor:
 
 
 def test_an_image_is_bit_for_bit_what_totensor_makes_of_it() -> None:
+    from torchvision.transforms import ToTensor  # loading it takes longer than all that is tested here
+
     dataset = images(3)
     image, label = dataset[1]
     expected = ToTensor()(dataset.images[1].numpy())

@@ -20,7 +20,7 @@ import pytest
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import Params
 from sweeptrail.system.files import write_whole
-from tests.commands import SMALL, client, family, start, sweep
+from tests.commands import SMALL, client, family, program, sweep
 from tests.server import kill_group
 from tests.steered import begun, kill_after, wait_for_end
 from tests.waiting import PATIENCE, wait_for
@@ -137,7 +137,7 @@ def test_a_sweep_that_is_stopped_again_and_again_ends_in_good_order(
             process.wait(PATIENCE)
             wait_for_end(process)
             assert process.returncode in (0, 128 + number, -number)  # minus: before Python listens
-    assert start(sys.executable, "-m", "sweeptrail", "reap", cwd=tmp_path).returncode in (0, 2)
+    assert program("reap", cwd=tmp_path).returncode in (0, 2)
     finish(tmp_path, expected)
 
 
@@ -156,7 +156,7 @@ def test_a_sweep_that_is_killed_while_it_concludes_has_one_report_and_one_versio
     for moment in CONCLUDING:
         kill_after(moment, *words, cwd=tmp_path)
         words = ["resume"]
-    finished = start(sys.executable, "-m", "sweeptrail", "resume", cwd=tmp_path)
+    finished = program("resume", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     [folder] = (path.parent for path in tmp_path.glob("runs/*/sweep.json"))
     assert (folder / "report.html").read_text().rstrip().endswith("</html>")
@@ -215,10 +215,10 @@ def test_a_sweep_lives_in_any_folder(name: str, tmp_path: Path) -> None:
     options = {**SETTINGS, "lr": "0.01", "shuffle": "true", "epochs": "1"}
     assert sweep("--tracking-uri", uri, cwd=folder, **options).returncode == 0
     words = ["resume", "--lr", "0.01,0.001", "--tracking-uri", uri]
-    resumed = start(sys.executable, "-m", "sweeptrail", *words, cwd=folder)
+    resumed = program(*words, cwd=folder)
     assert resumed.returncode == 0, resumed.stderr
     assert len(numbers(folder)) == 4
     _, children = family(tmp_path)
     assert [child.info.status for child in children] == ["FINISHED"] * 4
-    status = start(sys.executable, "-m", "sweeptrail", "status", cwd=folder)
+    status = program("status", cwd=folder)
     assert "4 FINISHED  all delivered" in status.stdout

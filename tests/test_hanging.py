@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import client, family, start, sweep
+from tests.commands import client, family, program, sweep
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def test_a_run_that_hangs_fails_with_its_stack_and_is_carried_out_again_on_resum
     stack = client(tmp_path).download_artifacts(hanging.info.run_id, "stack.txt", str(tmp_path))
     assert "in forward" in Path(stack).read_text()
     (tmp_path / "mended").touch()
-    resumed = start("python", "-m", "sweeptrail", "resume", cwd=tmp_path)
+    resumed = program("resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert [run.info.status for run in family(tmp_path)[1]] == ["FINISHED", "FINISHED"]
     assert len(client(tmp_path).get_metric_history(hanging.info.run_id, "loss")) == 3

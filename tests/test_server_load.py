@@ -21,7 +21,7 @@ from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox.delivery.courier import Courier
-from tests.commands import start
+from tests.commands import program
 from tests.small_sweep import assert_arrived, write_sweep
 from tests.steered import Held, begun
 from tests.team_server import TeamServer, team_server
@@ -92,7 +92,7 @@ def test_sweeps_of_six_people_survive_a_killed_database_and_a_killed_server(team
     assert said(folders, "records for good") == [0] * CLIENTS
     for folder, who, code in zip(folders, logins, codes, strict=True):
         if code == 3:
-            synced = start(sys.executable, "-m", "sweeptrail", "sync", cwd=folder, **who)
+            synced = program("sync", cwd=folder, **who)
             assert synced.returncode == 0, synced.stderr
     assert_all_arrived(team, folders)
 

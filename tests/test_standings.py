@@ -8,7 +8,7 @@ import pytest
 
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import Note
-from tests.commands import SMALL, client, family, start, sweep
+from tests.commands import SMALL, client, family, program, start, sweep
 from tests.steered import begun
 from tests.waiting import PATIENCE, wait_for
 
@@ -126,7 +126,7 @@ def test_a_sweep_that_is_stopped_while_it_concludes_ends_without_what_is_left_to
         process.terminate()
         assert process.wait(PATIENCE) == 143
     assert not list(tmp_path.glob("runs/*/*/model"))
-    assert start(sys.executable, "-m", "sweeptrail", "sync", cwd=tmp_path).returncode == 0
+    assert program("sync", cwd=tmp_path).returncode == 0
     assert family(tmp_path)[0].info.status == "KILLED"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import family, new_store, start
+from tests.commands import family, new_store, program, start
 from tests.steered import begun
 from tests.waiting import PATIENCE, wait_for
 
@@ -149,7 +149,7 @@ def test_ctrl_c_raises_keyboard_interrupt_and_the_runs_are_killed(tmp_path: Path
     output = (tmp_path / "output").read_text()
     assert output.splitlines()[-1] == "interrupted"
     assert "Traceback" not in output
-    synced = start(sys.executable, "-m", "sweeptrail", "sync", cwd=tmp_path)
+    synced = program("sync", cwd=tmp_path)
     assert synced.returncode == 0, synced.stderr
     parent, children = family(tmp_path)
     assert [run.info.status for run in (parent, *children)] == ["KILLED"] * 3
