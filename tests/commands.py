@@ -14,7 +14,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(sys.executable).parent
@@ -54,10 +54,17 @@ import mlflow.store.tracking.sqlalchemy_store, numpy
 import sweeptrail.__main__, sweeptrail.sweeps.run
 from sweeptrail.cli import main, outcome, project_run
 
+def tell(command, what, number):
+    path = os.path.join(command["told"], what)
+    with open(path + ".tmp", "w") as file:
+        file.write(str(number))
+    os.rename(path + ".tmp", path)
+
 def become(command):
-    signal.alarm(command["limit"])
+    os.setsid()
     for descriptor, path in enumerate((os.devnull, command["output"], command["errors"])):
-        os.dup2(os.open(path, os.O_RDWR), descriptor)
+        os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), descriptor)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.chdir(command["cwd"])
     os.environ.clear()
     os.environ.update(command["environment"])
@@ -67,29 +74,56 @@ def become(command):
     numpy.random.seed()
     main()
 
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for a command
 for line in iter(sys.stdin.readline, ""):
-    if (child := os.fork()) == 0:
-        become(json.loads(line))
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    if os.fork() == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        command = json.loads(line)
+        if (child := os.fork()) == 0:
+            become(command)
+        tell(command, "pid", child)
+        tell(command, "code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os._exit(0)
 """
-"""Is told commands, one a line, carries each out in a process that is forked here, and answers with its exit code."""
+"""Is told commands, one a line, and carries each out in a process that is forked here."""
 
 
-def program(*words: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run `sweeptrail WORDS` to its end, in a process of its own that has loaded MLflow already.
+class Forked(subprocess.Popen[bytes]):
+    """`sweeptrail WORDS` at the head of a group of its own, in a process that has loaded MLflow already.
 
-    Loading takes longer than most commands. Where it matters what is loaded when, `start` begins with nothing.
+    Loading takes longer than most commands. Where it matters what is loaded when, or how a process
+    begins, `start` and `begun` begin with nothing.
     """
-    loaded = _loaded()
-    assert loaded.stdin
-    assert loaded.stdout
-    with tempfile.NamedTemporaryFile("r+") as output, tempfile.NamedTemporaryFile("r+") as errors:
-        files = {"output": output.name, "errors": errors.name}
-        told = {"words": words, "cwd": str(cwd), "environment": environment(**more), "limit": int(PATIENCE), **files}
-        loaded.stdin.write(json.dumps(told) + "\n")
+
+    returncode: int | None
+
+    def __init__(self, *words: str, cwd: Path, output: Path, errors: Path, **more: str) -> None:
+        self._told = tempfile.TemporaryDirectory()
+        self.args, self.returncode = words, None
+        files = {"told": self._told.name, "output": str(output), "errors": str(errors)}
+        loaded = _loaded()
+        assert loaded.stdin
+        loaded.stdin.write(json.dumps({"words": words, "cwd": str(cwd), "environment": environment(**more), **files}))
+        loaded.stdin.write("\n")
         loaded.stdin.flush()
-        code = int(loaded.stdout.readline())
-        return subprocess.CompletedProcess(words, code, output.read(), errors.read())
+        wait_for(lambda: self._read("pid") is not None or loaded.poll() is not None)
+        assert loaded.poll() is None, "the process that commands are forked from has ended"
+        self.pid = self._read("pid") or 0
+
+    def poll(self) -> int | None:
+        if self.returncode is None and (code := self._read("code")) is not None:
+            self.returncode = code
+            self._told.cleanup()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        wait_for(lambda: self.poll() is not None, timeout or PATIENCE)
+        assert self.returncode is not None
+        return self.returncode
+
+    def _read(self, what: str) -> int | None:
+        path = Path(self._told.name, what)
+        return int(path.read_text()) if path.exists() else None
 
 
 @cache
@@ -98,11 +132,21 @@ def _loaded() -> "subprocess.Popen[str]":
         [sys.executable, "-c", LOADED],
         env=environment(OPENBLAS_NUM_THREADS="1"),  # threads do not survive a fork
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
         text=True,
     )
     atexit.register(process.__exit__, None, None, None)
     return process
+
+
+def program(*words: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run `sweeptrail WORDS` to its end."""
+    with tempfile.NamedTemporaryFile("r+") as output, tempfile.NamedTemporaryFile("r+") as errors:
+        process = Forked(*words, cwd=cwd, output=Path(output.name), errors=Path(errors.name), **more)
+        try:
+            process.wait()
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(words, process.returncode or 0, output.read(), errors.read())
 
 
 def mlflow_run(project: str, *arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from sweeptrail.system.files import write_whole
-from tests.commands import environment
+from tests.commands import Forked, environment
 from tests.server import kill_group
 from tests.waiting import FOR_EVER, wait_for
 
@@ -90,6 +90,20 @@ def begun(
         process = subprocess.Popen(
             command, cwd=cwd, env=environment(**more), stdout=file, stderr=file, start_new_session=True
         )
+    with _ended(process):
+        yield process
+
+
+@contextmanager
+def begun_program(*words: str, cwd: Path, output: Path, **more: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """Start `sweeptrail WORDS` likewise, in a process that has loaded MLflow already."""
+    output.touch()
+    with _ended(Forked(*words, cwd=cwd, output=output, errors=output, **more)) as process:
+        yield process
+
+
+@contextmanager
+def _ended(process: "subprocess.Popen[bytes]") -> "Iterator[subprocess.Popen[bytes]]":
     try:
         yield process
         process.kill()

@@ -44,6 +44,7 @@ def test_the_named_rows_come_out_as_a_table_and_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_the_rows_of_a_teams_server_come_out_with_nothing_lost_and_nothing_twice(tmp_path: Path) -> None:
     rows = ("server", "log_batch", "load", "growth")
     done = bench("--quick", "--json", str(tmp_path / "figures.json"), *rows)

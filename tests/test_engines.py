@@ -227,9 +227,9 @@ def test_the_engine_of_this_process_leaves_the_output_alone(tmp_path: Path, capf
     ids=lambda work: work.__name__,
 )
 def test_a_run_that_takes_too_long_fails_alone_with_its_stack(name: str, work: Work, tmp_path: Path) -> None:
-    results = run(name, work, works.tracked(works.jobs(4), tmp_path), run_timeout=3)
+    results = run(name, work, works.tracked(works.jobs(4), tmp_path), run_timeout=1.5)
     assert [result.status for result in results] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
-    assert results[1].reason == "the run took longer than run_timeout=3 s"
+    assert results[1].reason == "the run took longer than run_timeout=1.5 s"
     if work is not works.stop_deaf or not ENGINES[name].takes_what_is_stopped_for_dead:
         stack = (tmp_path / "run 2" / "stack.txt").read_text()
         assert f"in {work.__name__}" in stack

@@ -68,6 +68,7 @@ def login(name: str, password: str) -> dict[str, str]:
     return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
 
 
+@pytest.mark.heavy  # six sweeps at a time
 def test_sweeps_of_six_people_survive_a_killed_database_and_a_killed_server(team: TeamServer, tmp_path: Path) -> None:
     folders = [tmp_path / f"client-{number}" for number in range(CLIENTS)]
     bob = login(*team.add_user("bob"))
