@@ -161,6 +161,7 @@ def test_splits_are_disjoint_ascending_and_have_every_class_alike() -> None:
     assert all(torch.equal(indices, indices.sort().values) for indices in (kept, held_out))
 
 
+@pytest.mark.slow
 def test_all_that_is_not_held_out_is_trained_on() -> None:
     train, validation, _ = split(published(), train_samples=None, validation_samples=5000)
     assert torch.cat([indices_of(train), indices_of(validation)]).unique().tolist() == list(range(60_000))

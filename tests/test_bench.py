@@ -58,6 +58,7 @@ def test_the_rows_of_a_teams_server_come_out_with_nothing_lost_and_nothing_twice
             assert figures[f"{server}: {problem}"] == 0
 
 
+@pytest.mark.slow
 def test_a_row_that_does_not_exist_is_refused_with_those_that_do() -> None:
     done = bench("--quick", "helo")
     assert done.returncode == 2

@@ -137,6 +137,7 @@ def test_what_works_without_torch_and_mlflow_does_not_load_them(module: str) -> 
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.slow
 def test_a_worker_loads_neither_mlflow_nor_pandas() -> None:
     code = "import sys, sweeptrail.fashion_mnist.train; print(*{'mlflow', 'pandas', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
