@@ -30,11 +30,15 @@ GRID = {"lr": "0.01", "batch_size": "50,100", "epochs": "4"}
 
 def background(*arguments: str, cwd: Path, **settings: str) -> "subprocess.Popen[str]":
     """Start a sweep as the leader of a process group of its own, the last of whose four runs hangs."""
+    return held_up(Held(cwd / "hook", runs=3), *arguments, cwd=cwd, **settings)
+
+
+def held_up(held: Held, *arguments: str, cwd: Path, **settings: str) -> "subprocess.Popen[str]":
     options = [word for name, value in {**SMALL, **settings}.items() for word in (f"--{name.replace('_', '-')}", value)]
     return subprocess.Popen(
         [sys.executable, "-m", "sweeptrail", "sweep", *options, *arguments],
         cwd=cwd,
-        env=environment(**Held(cwd / "hook", runs=3).environment),
+        env=environment(**held.environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -104,8 +108,8 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_numbers(
 
 def stop(number: signal.Signals, folder: Path) -> None:
     """Stop a sweep in the middle, one of whose runs would never end."""
-    process = background(cwd=folder, **GRID)
-    wait_for_epochs(process, 6)
+    process = held_up(Held(folder / "hook", runs=3, halfway=True), cwd=folder, **GRID)
+    wait_for_epochs(process, 9)
     os.killpg(process.pid, number)
     output, _ = process.communicate()
     assert process.returncode == 128 + number
