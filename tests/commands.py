@@ -49,7 +49,7 @@ def start(*command: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[
 
 
 LOADED = """
-import json, os, random, signal, sys
+import contextlib, json, os, random, sys
 import mlflow.store.tracking.sqlalchemy_store, numpy
 import sweeptrail.__main__, sweeptrail.sweeps.run
 from sweeptrail.cli import main, outcome, project_run
@@ -64,7 +64,6 @@ def become(command):
     os.setsid()
     for descriptor, path in enumerate((os.devnull, command["output"], command["errors"])):
         os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), descriptor)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.chdir(command["cwd"])
     os.environ.clear()
     os.environ.update(command["environment"])
@@ -74,16 +73,21 @@ def become(command):
     numpy.random.seed()
     main()
 
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for a command
+def reap():  # so that what the commands took counts in the time that the tests take
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
 for line in iter(sys.stdin.readline, ""):
+    reap()
     if os.fork() == 0:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         command = json.loads(line)
         if (child := os.fork()) == 0:
             become(command)
         tell(command, "pid", child)
         tell(command, "code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         os._exit(0)
+reap()
 """
 """Is told commands, one a line, and carries each out in a process that is forked here."""
 

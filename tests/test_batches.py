@@ -42,6 +42,7 @@ def indices_of(part: Images | None) -> Tensor:
     return part.indices
 
 
+@pytest.mark.slow
 def test_an_image_is_bit_for_bit_what_totensor_makes_of_it() -> None:
     from torchvision.transforms import ToTensor  # loading it takes longer than all that is tested here
 
