@@ -131,6 +131,7 @@ def test_resume_needs_no_words() -> None:
     assert "resume: expected latest" in result.stderr
 
 
+@pytest.mark.slow
 def test_of_many_runs_the_first_and_the_last_are_listed() -> None:
     values = ",".join(map(str, range(1, 101)))
     lines = invoke("sweep", "before_tasks:fit", f"C={values}", "--dry-run").stdout.splitlines()
@@ -143,6 +144,7 @@ def test_of_many_runs_the_first_and_the_last_are_listed() -> None:
     assert "90 more" in lines[6]
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_task_that_fails_says_why() -> None:
     result = invoke("sweep", "before_tasks:broken", "--dry-run")
     assert result.exit_code == 1
@@ -186,6 +188,7 @@ def test_a_sweep_in_python_goes_dry_goes_on_and_says_what_is_finished(capsys: py
     assert sweep_folder.new_sweep_folder(outcome.folder.parent, "my-first-try").name == "my-first-try_2"
 
 
+@pytest.mark.slow
 def test_more_runs_than_a_sweep_may_have_are_refused_by_their_number_alone() -> None:
     values = ",".join(map(str, range(1, 2001)))
     with pytest.raises(UsageError, match=r"max_runs: expected at most 10000 runs, got 4000000 \(lr 2000 x hidden"):

@@ -52,7 +52,7 @@ def test_the_rows_of_a_search_come_out(tmp_path: Path) -> None:
     assert all(value > 0 for line in lines if line["row"] != "quality" for value in line["values"])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_rows_of_a_teams_server_come_out_with_nothing_lost_and_nothing_twice(tmp_path: Path) -> None:
     rows = ("server", "log_batch", "load", "growth")
     done = bench("--quick", "--json", str(tmp_path / "figures.json"), *rows)
@@ -66,6 +66,7 @@ def test_the_rows_of_a_teams_server_come_out_with_nothing_lost_and_nothing_twice
             assert figures[f"{server}: {problem}"] == 0
 
 
+@pytest.mark.slow
 def test_a_row_that_does_not_exist_is_refused_with_those_that_do() -> None:
     done = bench("--quick", "helo")
     assert done.returncode == 2

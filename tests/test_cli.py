@@ -27,7 +27,9 @@ class NoModule:
 
 def sweep(tmp_path: Path, *arguments: str) -> Result:
     uri = [] if "--tracking-uri" in arguments else ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
-    return CliRunner().invoke(main, ["sweep", *uri, *arguments])
+    # For another engine, torch would be loaded in a process that is ended a moment later.
+    engine = [] if "--engine" in arguments else ["--engine", "serial"]
+    return CliRunner().invoke(main, ["sweep", *uri, *engine, *arguments])
 
 
 def nothing_was_started(tmp_path: Path) -> bool:
