@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 
 from sweeptrail.cli import main
 from sweeptrail.outbox import sweep_folder
-from tests.commands import family, new_store, start
+from tests.commands import family, new_store, program, start
 from tests.searched import MODULE, chosen, decisions, epochs
 from tests.steered import begun, kill_after, wait_for_end
 from tests.waiting import wait_for
@@ -35,7 +36,8 @@ def made(folder: Path) -> Path:
 
 
 def sweeptrail(place: Path, *words: str, code: int = 0, **environment: str) -> str:
-    done = start(sys.executable, "-m", "sweeptrail", *words, cwd=place, **environment)
+    run = partial(start, sys.executable, "-m", "sweeptrail") if "PYTHONPATH" in environment else program
+    done = run(*words, cwd=place, **environment)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -167,7 +169,7 @@ def test_more_epochs_go_on_with_finished_runs_and_give_the_numbers_of_one_go(pla
     trace = str(tmp_path / "trace")
     sweeptrail(place, "sweep", *CURVE, TRACE=trace)
     first = [run.info.run_id for run in family(place)[1]]
-    sweeptrail(place, "resume", "latest", "epochs=9", TRACE=trace)
+    further = sweeptrail(place, "resume", "latest", "epochs=9", TRACE=trace)
     assert len(Path(trace).read_text().splitlines()) == 18
     at_once = made(tmp_path / "at_once")
     sweeptrail(at_once, "sweep", *(word.replace("epochs=4", "epochs=9") for word in CURVE))
@@ -177,6 +179,8 @@ def test_more_epochs_go_on_with_finished_runs_and_give_the_numbers_of_one_go(pla
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     assert [run.data.tags["sweeptrail.epochs"] for run in children] == ["9", "9"]
     assert [run.data.params["epochs"] for run in children] == ["4", "4"]
+    assert "refused" not in further
+    assert "warning" not in further
     again = sweeptrail(place, "resume", "latest", TRACE=trace)
     assert "Traceback" not in again
     assert len(Path(trace).read_text().splitlines()) == 18, "nothing is left to be done"

@@ -43,6 +43,8 @@ TAG_LENGTH = 500
 SYNC_INTERVAL = 1.0
 """Seconds between two syncs to disk of what is told between epochs; a kill loses nothing, a power cut that much."""
 
+AT_THE_END = "the end"
+
 STACK = "stack.txt"
 """Where the threads of a run were that took too long."""
 
@@ -81,7 +83,8 @@ class RunJournal(Sink):
                 version=VERSION,
             ),
             *self._changes(),
-            Params(params),
+            # Of those that it has, MLflow would refuse another value: the number of epochs may be another.
+            Params({name: value for name, value in params.items() if name not in self._before.params}),
         )
 
     def _changes(self) -> Iterator[Tags]:
@@ -142,7 +145,7 @@ class RunJournal(Sink):
         last_step = result.epochs[-1].epoch if result.epochs else 0
         final: list[Entry] = []
         before = {name: value for name, value in self._before.metrics.items() if name in result.metrics}
-        if result.metrics and (not before or self._differs("the end", before, result.metrics)):
+        if result.metrics and (not before or self._differs(AT_THE_END, before, result.metrics)):
             final = [
                 FinalMetrics(result.metrics, last_step, milliseconds(result.time)),
                 Tags({tags.FINAL: ",".join(result.metrics)}),
@@ -153,7 +156,8 @@ class RunJournal(Sink):
     def _differs(self, when: str, before: Mapping[str, float], now: Mapping[str, float]) -> bool:
         """Tell whether something was measured otherwise than before; note the first time."""
         different = [name for name in now if not _same(before.get(name), now[name])]
-        if different and not self.remarks:
+        is_expected = tags.EPOCHS in self._tags and when == AT_THE_END  # of more epochs than before
+        if different and not self.remarks and not is_expected:
             name = different[0]
             self.remarks = [
                 f"{name} at {when} is {now[name]}, and was {before.get(name)} before the run went on: "
