@@ -61,7 +61,9 @@ class Follower:
         self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
 
     def follow(self, job: Job) -> None:
-        """Follow a job that is about to begin, or to go on."""
+        """Follow a job that is about to begin, or to go on, unless it is not tracked: then it writes no journal."""
+        if "outbox" not in job.sinks:
+            return
         path = Path(job.folder) / journal.FILE_NAME
         if path not in self._offsets and path.exists():
             self._offsets[path] = path.stat().st_size  # a run that goes on has been shown up to here
