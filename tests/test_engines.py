@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from sweeptrail.engines import Engine, Options, Work
+from sweeptrail.engines.carry_out import answers
 from sweeptrail.engines.carry_out import results as results_of
 from sweeptrail.engines.processes.engine import Processes
 from sweeptrail.engines.processes.forkserver import ForkServer
@@ -119,6 +120,36 @@ def test_every_engine_gives_the_same_results_in_the_order_of_the_grid(name: str)
 @every_engine
 def test_two_hundred_tiny_jobs_are_each_answered_once(name: str) -> None:
     assert [result.index for result in run(name, works.square, works.jobs(200))] == list(range(1, 201))
+
+
+class Adaptive:
+    """Jobs each of which is made of the result before it."""
+
+    def __init__(self, count: int) -> None:
+        self.waiting = works.jobs(1)
+        self.left = count - 1
+        self.told: list[RunResult] = []
+
+    def ask(self) -> Job | None:
+        return self.waiting.pop() if self.waiting else None
+
+    def tell(self, result: RunResult) -> None:
+        self.told.append(result)
+        if self.left:
+            self.left -= 1
+            [job] = works.jobs(1)
+            number = result.index + 1
+            params = {"lr": result.metrics["square"]}
+            self.waiting.append(replace(job, index=number, name=f"run {number}", params=params))
+
+
+@every_engine
+def test_a_job_may_depend_on_the_result_before_it(name: str) -> None:
+    source = Adaptive(4)
+    found = list(answers(engine(name), works.square, source))
+    assert found == source.told
+    assert [result.index for result in found] == [1, 2, 3, 4]
+    assert [result.metrics["square"] for result in found] == pytest.approx([0.1**2, 0.1**4, 0.1**8, 0.1**16])
 
 
 @every_engine

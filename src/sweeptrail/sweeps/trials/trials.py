@@ -74,8 +74,10 @@ class Trials:
         """How many runs there will be at most; None where only time ends the search."""
         if not self._strategy:
             return len(self._by_run)
-        trials = self._settings["trials"]
-        return max(trials, len(self._combinations)) * len(self._settings.seeds) if trials else None
+        if not (trials := self._settings["trials"]):
+            return None
+        space = self._settings.space.size
+        return max(trials if space is None else min(trials, space), len(self._combinations)) * len(self._settings.seeds)
 
     @property
     def results(self) -> dict[int, RunResult]:
