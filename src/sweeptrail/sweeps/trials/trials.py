@@ -74,7 +74,8 @@ class Trials:
         """How many runs there will be at most; None where only time ends the search."""
         if not self._strategy:
             return len(self._by_run)
-        if not (trials := self._settings["trials"]):
+        trials: int | None = self._settings["trials"]
+        if not trials:
             return None
         space = self._settings.space.size
         return max(trials if space is None else min(trials, space), len(self._combinations)) * len(self._settings.seeds)
