@@ -1,5 +1,6 @@
 """Tells a console what the runs of a folder have written into their journals."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -57,11 +58,14 @@ class Follower:
         self._console = console
         self._clock = clock
         self._paces: dict[int, Pace] = {}
+        self._reached: dict[int, int] = {}
+        """The last epoch of each run."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
 
     def follow(self, job: Job) -> None:
         """Follow a job that is about to begin, or to go on, unless it is not tracked: then it writes no journal."""
+        self._console.expect(RunStart(job.index, job.name, job.params, epochs=job.epochs))
         if "outbox" not in job.sinks:
             return
         path = Path(job.folder) / journal.FILE_NAME
@@ -89,12 +93,16 @@ class Follower:
             for entry, offset in journal.read(path, self._offsets.get(path, 0)):
                 self._offsets[path] = offset
                 self._tell(job, entry)
-                if isinstance(entry, Closed):
+                if isinstance(entry, Closed) or (isinstance(entry, Paused) and self._is_there(job)):
                     self._waiting.pop(path, None)  # twice where a worker was lost after the end of its run
                     self._paces.pop(job.index, None)
         for index, pace in list(self._paces.items()):
             if seconds := pace.silence(self._clock()):
                 self._console.silent(index, seconds, pace.usual)
+
+    def _is_there(self, job: Job) -> bool:
+        """Tell whether a run has paused where it was sent to; it may have been sent further by now."""
+        return self._reached.get(job.index, 0) >= (job.pause_after or math.inf)
 
     def _tell(self, job: Job, entry: Entry) -> None:
         match entry:
@@ -105,12 +113,13 @@ class Follower:
                 )
             case EpochMetrics():
                 epoch = epoch_of(entry, job.index)
-                pace = self._paces[job.index]
+                pace = self._paces.setdefault(job.index, Pace(0.0))
                 pace.since = self._clock()
                 pace.durations.append(epoch.epoch_duration)
+                self._reached[job.index] = epoch.epoch
                 self._console.epoch(epoch)
             case Paused():
-                self._paces.pop(job.index, None)
+                self._console.pause(job.index)
 
 
 @contextmanager

@@ -48,6 +48,16 @@ class Console(Sink):
         if result:
             self._view.compare(result)
 
+    def expect(self, start: RunStart) -> None:
+        """Know a run that is about to begin, or to go on."""
+        with self._lock:
+            self._starts[start.index] = start
+
+    def pause(self, run: int) -> None:
+        """Show that a run does not go on for now."""
+        with self._lock:
+            self._view.pause(self._starts[run])
+
     def begin(self, start: RunStart) -> None:
         """Show that a run begins, unless it has ended already."""
         with self._lock:
@@ -78,7 +88,7 @@ class Console(Sink):
             for epoch in result.epochs:
                 self.epoch(epoch)
             if result.status == "PAUSED":
-                self._view.pause(self._starts[result.index])
+                self.pause(result.index)
                 return
             self._ended.add(result.index)
             self._view.compare(result)
