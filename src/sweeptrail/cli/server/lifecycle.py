@@ -137,9 +137,10 @@ def logs(folder: "ServerFolder", lines: int) -> None:
     Example:
       sweeptrail server logs --lines 200
     """
+    from sweeptrail.system.terminal import shown
 
     folder.configuration()  # raises an error where no server was ever started
     for path in sorted(folder.logs.glob("*.log")):
         click.echo(f"==> {path} <==")
         for line in path.read_text(errors="replace").splitlines()[-lines:]:
-            click.echo(line)
+            click.echo(shown(line))
