@@ -6,13 +6,17 @@ Its own process starts with `python -m sweeptrail.server.app.main HOST PORT`, ev
 import gc
 import os
 import sys
+from pathlib import Path
 
 # First: MLflow guards itself against wrong hosts and origins only where it finds itself in a web server.
 import uvicorn
 
 from sweeptrail.errors import ServerError
-from sweeptrail.server.app import mlflow_patches
-from sweeptrail.server.app.guard import guarded
+from sweeptrail.server.app import launch, mlflow_patches
+from sweeptrail.server.app.connections import Connection, most_connections
+from sweeptrail.server.front.accounts import Accounts
+from sweeptrail.server.front.application import Front
+from sweeptrail.server.front.audit import Audit
 
 OPEN_REQUESTS = 5
 """Seconds that requests have to end when the server is asked to."""
@@ -41,13 +45,21 @@ def main() -> None:
     mlflow_patches.patch(auth, app)
     gc.freeze()  # all that MLflow has loaded stays: looking through it for garbage again and again only costs time
     host, port = sys.argv[1:]
-    origins = tuple(os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(","))
-    application = guarded(app, origins)
+    Connection.most = most_connections()
+    front = Front(
+        app,
+        Accounts(store),
+        Audit(Path(os.environ[launch.AUDIT_LOG])),
+        origins=tuple(os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",")),
+        shared=os.environ[launch.SHARED_WRITE] == "true",
+    )
     uvicorn.run(
-        application,
+        front,
         host=host,
         port=int(port),
+        http=Connection,
         access_log=False,
+        limit_concurrency=Connection.most + 100,
         timeout_graceful_shutdown=OPEN_REQUESTS,
         timeout_keep_alive=KEPT_CONNECTION,
         workers=1,
