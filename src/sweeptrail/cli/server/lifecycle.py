@@ -133,17 +133,20 @@ def show_status(folder: "ServerFolder") -> None:
 @server.command()
 @FOLDER
 @click.option("--lines", default=50, show_default=True, help="how many lines of each log")
-def logs(folder: "ServerFolder", lines: int) -> None:
+@click.option("--audit", is_flag=True, help="who changed what, and what was refused, from where and when")
+def logs(folder: "ServerFolder", lines: int, audit: bool) -> None:
     """Show the last lines of what the server, MLflow and the database have said.
 
     \b
     Example:
       sweeptrail server logs --lines 200
+      sweeptrail server logs --audit
     """
     from sweeptrail.system.terminal import shown
 
     folder.configuration()  # raises an error where no server was ever started
-    for path in sorted(folder.logs.glob("*.log")):
+    for path in [folder.audit_log] if audit else sorted(set(folder.logs.glob("*.log")) - {folder.audit_log}):
         click.echo(f"==> {path} <==")
-        for line in path.read_text(errors="replace").splitlines()[-lines:]:
+        content = path.read_text(errors="replace") if path.exists() else ""
+        for line in content.splitlines()[-lines:]:
             click.echo(shown(line))

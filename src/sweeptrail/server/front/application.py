@@ -29,7 +29,7 @@ AT_ONCE, WAITING = 16, 500
 """Requests of one account that are answered at a time; MLflow has 40 threads for all of them. The rest wait."""
 
 MISTAKES = (b"/9h9h", b"/gkpj", b"ValueError")
-"""How SQLAlchemy's links mark what is wrong with a value: DataError, IntegrityError. All else may be over in a moment."""
+"""How SQLAlchemy marks what is wrong with a value: DataError, IntegrityError. All else may be over in a moment."""
 
 HEAVY_AT_ONCE = 2
 STREAMS_AT_ONCE = 16

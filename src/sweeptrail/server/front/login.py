@@ -46,13 +46,13 @@ class Guesses:
         return GUESSES - max(0.0, spent - (time.monotonic() - since) / RECOVERY)
 
     def spend(self, who: str) -> bool:
-        """Note a wrong one; tell whether it was the last."""
-        left = self.left(who) - 1
-        self._spent[who] = (GUESSES - left, time.monotonic())
+        """Note a wrong one; tell whether it was the last, for now."""
+        left = self.left(who)
+        self._spent[who] = (GUESSES - left + 1, time.monotonic())
         self._spent.move_to_end(who)
         if len(self._spent) > REMEMBERED:
             self._spent.popitem(last=False)
-        return left < 1
+        return 1 <= left < 2
 
 
 class Login:
