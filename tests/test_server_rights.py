@@ -301,6 +301,13 @@ def test_no_answer_holds_a_statement_to_the_database(team: Team) -> None:
         assert not any(word in refused.text for word in ("INSERT", "SELECT", "psycopg2", "sqlalche.me")), refused.text
 
 
+def test_what_is_there_already_is_called_so_without_a_statement(team: Team) -> None:
+    for path, name in (("experiments/create", "ada's"), ("registered-models/create", "model")):
+        refused = team.ask("bob", "POST", f"{API}/{path}", json={"name": name})
+        assert refused.json()["error_code"] == "RESOURCE_ALREADY_EXISTS"
+        assert not any(word in refused.text for word in ("INSERT", "psycopg2"))
+
+
 def test_artifacts_of_what_does_not_exist_are_neither_written_nor_read(team: Team) -> None:
     for place in (f"999/{team.run}/artifacts/a", "999/a", f"EXPERIMENT/{'0' * 32}/artifacts/a", "a.txt", "EXPERIMENT"):
         for method in ("GET", "PUT", "DELETE"):

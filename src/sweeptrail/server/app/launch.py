@@ -15,9 +15,6 @@ MODEL_SOURCES = r"\A(runs|models|mlflow-artifacts):/[^/]"
 AUDIT_LOG, SHARED_WRITE = "SWEEPTRAIL_AUDIT_LOG", "SWEEPTRAIL_SHARED_WRITE"
 """Variables by which the server's process learns where its audit log is, and whether everybody writes everywhere."""
 
-DATABASE_LIMITS = "-c statement_timeout=15s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
-"""What PostgreSQL ends, so that no request keeps it busy for longer: a list of 10,000 runs takes less than a second."""
-
 
 def command(address: Address) -> list[str]:
     """Return the words that start MLflow; every process list shows them, so that none of them is a secret."""
@@ -48,7 +45,6 @@ def environment(
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "20",
         "PYTHONUNBUFFERED": "1",
-        "PGOPTIONS": f"{os.environ.get('PGOPTIONS', '')} {DATABASE_LIMITS}".strip(),
         AUDIT_LOG: str(folder.audit_log),
         SHARED_WRITE: "true" if shared_write else "false",
     }

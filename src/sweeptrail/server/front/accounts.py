@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import text
 
+from sweeptrail.server.front.asgi import Refused
+
 CONNECTIONS = 4
 """To the database, for these questions alone: they are answered while MLflow's own connections are all in use."""
 
@@ -134,11 +136,14 @@ class Accounts:
 
     def _carry_out(self, question: sqlalchemy.TextClause, values: Mapping[str, Any]) -> list[Any]:
         try:
-            return self._once(question, values)
-        except sqlalchemy.exc.DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-            return self._once(question, values)  # the database was started again: all old connections are gone
+            try:
+                return self._once(question, values)
+            except sqlalchemy.exc.DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return self._once(question, values)  # the database was started again: all old connections are gone
+        except sqlalchemy.exc.SQLAlchemyError:
+            raise Refused(503, "The database does not answer; try again in a moment.", retry_after="1") from None
 
     def _once(self, question: sqlalchemy.TextClause, values: Mapping[str, Any]) -> list[Any]:
         with self._engine.connect() as connection:

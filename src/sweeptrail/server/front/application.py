@@ -9,7 +9,17 @@ from typing import Any
 
 from sweeptrail.server.front import limits, routes
 from sweeptrail.server.front.accounts import Account, Accounts
-from sweeptrail.server.front.asgi import Application, Channel, Refused, Scope, answer, has_body, header, with_headers
+from sweeptrail.server.front.asgi import (
+    BUSY,
+    Application,
+    Channel,
+    Refused,
+    Scope,
+    answer,
+    has_body,
+    header,
+    with_headers,
+)
 from sweeptrail.server.front.asking import Asked
 from sweeptrail.server.front.audit import Audit
 from sweeptrail.server.front.identity import CALLER, Caller
@@ -23,7 +33,7 @@ UNCLEAR = re.compile(r"//|\\|/\.\.?(/|$)|[\x00-\x1f\x7f]")
 
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 
-BUSY = "This account has too many requests open; try again in a moment."
+TOO_MANY = "This account has too many requests open; try again in a moment."
 
 AT_ONCE, WAITING = 16, 500
 """Requests of one account that are answered at a time; MLflow has 40 threads for all of them. The rest wait."""
@@ -71,9 +81,9 @@ class Front:
         self._application, self._accounts, self._audit, self._origins = application, accounts, audit, origins
         self._login = Login(accounts, audit.note)
         self._rights = Rights(accounts, shared_write=shared)
-        self._usual = Slots(AT_ONCE, WAITING, BUSY)
-        self._heavy = Slots(HEAVY_AT_ONCE, WAITING, BUSY)
-        self._streams = Slots(STREAMS_AT_ONCE, WAITING, BUSY)
+        self._usual = Slots(AT_ONCE, WAITING, TOO_MANY)
+        self._heavy = Slots(HEAVY_AT_ONCE, WAITING, TOO_MANY)
+        self._streams = Slots(STREAMS_AT_ONCE, WAITING, TOO_MANY)
 
     async def __call__(self, scope: Scope, receive: Channel, send: Channel) -> None:
         if scope["type"] == "lifespan":
@@ -207,14 +217,23 @@ class _Answer:
         if b"sqlalche.me" not in self._error and b"psycopg2" not in self._error:
             return self._error
         logging.getLogger("uvicorn.error").warning("%s: %s", self._request.what, self._error[:300])
-        is_mistake = any(code in self._error for code in MISTAKES)
-        is_too_long = b"statement timeout" in self._error
-        status, reason = (400, "The database does not take this.") if is_mistake else (503, "The database is busy.")
-        if is_too_long and self._request.route and self._request.route.heavy:
-            status, reason = 400, "This search takes too long; narrow it down."
+        status, code, reason = self._start["status"], _code(self._error), "The database does not take this."
+        if code == "RESOURCE_ALREADY_EXISTS":
+            reason = "There is one of this name already."
+        elif b"statement timeout" in self._error and self._request.route and self._request.route.heavy:
+            status, code, reason = 400, "INVALID_PARAMETER_VALUE", "This search takes too long; narrow it down."
+        elif not any(mistake in self._error for mistake in MISTAKES):
+            status, code, reason = 503, BUSY, "The database does not answer; try again in a moment."
         self._request.status = status
-        body = json.dumps({"error_code": "INVALID_PARAMETER_VALUE" if status == 400 else "TEMPORARILY_UNAVAILABLE",
-                           "message": reason}).encode()  # fmt: skip
+        body = json.dumps({"error_code": code, "message": reason}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         self._start = {"type": "http.response.start", "status": status, "headers": headers}
         return body
+
+
+def _code(error: bytes) -> str:
+    """Return the name that MLflow has for what went wrong."""
+    try:
+        return str(json.loads(error)["error_code"])
+    except (ValueError, KeyError, TypeError):
+        return "INTERNAL_ERROR"

@@ -137,8 +137,10 @@ class Rights:
 
     def _looks_after(self, account: Account, kind: str, name: str) -> bool:
         """Tell whether an account was given this very thing, which who has made it is, or everything."""
-        level = account.level(kind, name)
-        return level >= MANAGE or (level >= EDIT and (self._shared_write or account.own_level(kind, name) >= EDIT))
+        level, own = account.level(kind, name), account.own_level(kind, name)
+        if kind == KINDS[1]:  # MLflow calls some of them prompts
+            own = max(own, account.own_level("prompt", name))
+        return level >= MANAGE or (level >= EDIT and (self._shared_write or own >= EDIT))
 
     def _expect(self, account: Account, may: bool, refusal: str) -> None:
         if not may and not account.is_admin:

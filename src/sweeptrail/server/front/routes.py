@@ -143,7 +143,7 @@ ROUTES = (
     Route("DELETE", f"{API}/model-versions/delete-tag", Right.OWN_VERSION),
     Route("GET", f"{API}/users/current", Right.LOOK),
     Route("GET", f"{API3}/users/current/permissions", Right.LOOK),
-    Route("PATCH", f"{API}/users/update-password", Right.OWN_PASSWORD),
+    Route("PATCH", f"{API}/users/update-password", Right.OWN_PASSWORD, heavy=True),
     Route("GET", f"{API}/users/list", Right.ADMIN),
     Route("GET", f"{API}/users/get", Right.ADMIN),
     Route("POST", f"{API}/users/create", Right.ADMIN),
