@@ -137,6 +137,23 @@ def test_a_request_that_names_two_runs_is_refused(team: Team, two: tuple[str, st
     assert "k" not in {tag["key"] for tag in _run(team, team.run)["data"].get("tags", [])}
 
 
+def test_a_request_that_names_two_logged_models_is_refused(team: Team) -> None:
+    models = {}
+    for who, run in (("ada", team.run), ("bob", team.new_run("bob"))):
+        content = {"experiment_id": team.experiment, "name": "net", "source_run_id": run}
+        made = team.ask(who, "POST", f"{API}/logged-models", json=content)
+        assert made.ok, made.text
+        models[who] = made.json()["model"]["info"]["model_id"]
+    own, other = models["bob"], models["ada"]
+    for name in ("model_id", "modelId"):
+        content = {name: other, "status": "LOGGED_MODEL_UPLOAD_FAILED"}
+        assert team.ask("bob", "PATCH", f"{API}/logged-models/{own}", json=content).status_code == 400
+        assert team.ask("bob", "PATCH", f"{API}/logged-models/{other}", json=content).status_code == 403
+    assert team.ask("bob", "DELETE", f"{API}/logged-models/{other}").status_code == 403
+    told = {"model_id": own, "status": "LOGGED_MODEL_READY"}
+    assert team.ask("bob", "PATCH", f"{API}/logged-models/{own}", json=told).ok
+
+
 def _run(team: Team, run: str) -> dict[str, Any]:
     found: dict[str, Any] = team.ask("admin", "GET", f"{API}/runs/get?run_id={run}").json()["run"]
     return found

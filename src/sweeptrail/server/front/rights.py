@@ -73,13 +73,8 @@ class Rights:
                 _model(asked, "name")
             case Right.NEW_VERSION:
                 _model(asked, "name")
-            case Right.NEW_LOGGED_MODEL:
-                level = account.level("experiment", asked.text("experiment_id"))
-                self._expect(account, level >= EDIT, "Permission denied")
-                if run := asked.text("source_run_id", default=""):
-                    self._check_made(await self._accounts.run(run), account, "This run")
-            case Right.OWN_LOGGED_MODEL:
-                self._check_made(await self._accounts.logged_model(parts["id"]), account, "This model")
+            case Right.NEW_LOGGED_MODEL | Right.OWN_LOGGED_MODEL:
+                await self._check_logged_model(right, parts, asked, account)
             case Right.OWN_EXPERIMENT:
                 experiment = asked.text("experiment_id")
                 self._expect(
@@ -87,6 +82,17 @@ class Rights:
                 )
             case Right.OWN_MODEL | Right.OWN_VERSION:
                 await self._check_model(right, asked, account)
+
+    async def _check_logged_model(self, right: Right, parts: dict[str, str], asked: Asked, account: Account) -> None:
+        if right is Right.OWN_LOGGED_MODEL:
+            if asked.text("model_id", default=parts["id"]) != parts["id"]:  # by which MLflow finalizes
+                raise Refused(400, "This request names two logged models.")
+            self._check_made(await self._accounts.logged_model(parts["id"]), account, "This model")
+            return
+        level = account.level("experiment", asked.text("experiment_id"))
+        self._expect(account, level >= EDIT, "Permission denied")
+        if run := asked.text("source_run_id", default=""):
+            self._check_made(await self._accounts.run(run), account, "This run")
 
     async def _check_model(self, right: Right, asked: Asked, account: Account) -> None:
         name = _model(asked, "name")
