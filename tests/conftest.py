@@ -20,6 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tracking" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+    # The groups that stay in one process take minutes: begun last, they would leave the other one without work.
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @pytest.fixture(scope="session")

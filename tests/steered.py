@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from sweeptrail.system.files import write_whole
-from tests.commands import environment
+from tests.commands import Forked, environment
 from tests.server import kill_group
 from tests.waiting import FOR_EVER, wait_for
 
@@ -20,25 +20,36 @@ HELD = """
 import os, sys, time
 from pathlib import Path
 
+epochs = []
+
 def wait(event, arguments):
-    if event == "open" and "/events." in str(arguments[0]):
-        number = Path(os.fsdecode(arguments[0])).parent.name.partition("_")[0]
-        while number.isdigit() and int(number) > int(Path(GO).read_text()):
+    if event != "open":
+        return
+    path = str(arguments[0])
+    number = Path(path).parent.name.partition("_")[0]
+    while "/events." in path and number.isdigit() and int(number) > int(Path(GO).read_text()):
+        time.sleep(0.02)
+    if HALFWAY and path.endswith("checkpoint.tmp") and arguments[1] == "wb" and number == Path(GO).read_text():
+        epochs.append(number)
+        while len(epochs) > 1:
             time.sleep(0.02)
 
 sys.addaudithook(wait)
 """
-"""Has each run wait at its beginning, when its event file is opened, until it may go on."""
+"""Has each run wait at its beginning, when its event file is opened, until it may go on.
+
+Halfway, the last that may begin waits for ever when the checkpoint of its second epoch is opened.
+"""
 
 
 class Held:
     """Sweeps whose runs begin when the test lets them; each is held up by the environment that it is started with."""
 
-    def __init__(self, hook: Path, runs: int) -> None:
-        """Let this many runs begin; the folder is for what holds up the others."""
+    def __init__(self, hook: Path, runs: int, *, halfway: bool = False) -> None:
+        """Let this many runs begin, the last of them halfway; the folder is for what holds up the others."""
         hook.mkdir(exist_ok=True)
         self._go = hook / "go"
-        (hook / "sitecustomize.py").write_text(HELD.replace("GO", repr(str(self._go))))
+        (hook / "sitecustomize.py").write_text(HELD.replace("GO", repr(str(self._go))).replace("HALFWAY", str(halfway)))
         self.environment = {"PYTHONPATH": f"{hook}{os.pathsep}{environment()['PYTHONPATH']}"}
         self.let_begin(runs)
 
@@ -90,6 +101,20 @@ def begun(
         process = subprocess.Popen(
             command, cwd=cwd, env=environment(**more), stdout=file, stderr=file, start_new_session=True
         )
+    with _ended(process):
+        yield process
+
+
+@contextmanager
+def begun_program(*words: str, cwd: Path, output: Path, **more: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """Start `sweeptrail WORDS` likewise, in a process that has loaded MLflow already."""
+    output.touch()
+    with _ended(Forked(*words, cwd=cwd, output=output, errors=output, **more)) as process:
+        yield process
+
+
+@contextmanager
+def _ended(process: "subprocess.Popen[bytes]") -> "Iterator[subprocess.Popen[bytes]]":
     try:
         yield process
         process.kill()

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
-from torchvision.transforms import ToTensor
 
 from sweeptrail.errors import DataError, SettingsError
 from sweeptrail.fashion_mnist.batches import Images, Loader, split
@@ -43,7 +42,10 @@ def indices_of(part: Images | None) -> Tensor:
     return part.indices
 
 
+@pytest.mark.slow
 def test_an_image_is_bit_for_bit_what_totensor_makes_of_it() -> None:
+    from torchvision.transforms import ToTensor  # loading it takes longer than all that is tested here
+
     dataset = images(3)
     image, label = dataset[1]
     expected = ToTensor()(dataset.images[1].numpy())
@@ -160,6 +162,7 @@ def test_splits_are_disjoint_ascending_and_have_every_class_alike() -> None:
     assert all(torch.equal(indices, indices.sort().values) for indices in (kept, held_out))
 
 
+@pytest.mark.slow
 def test_all_that_is_not_held_out_is_trained_on() -> None:
     train, validation, _ = split(published(), train_samples=None, validation_samples=5000)
     assert torch.cat([indices_of(train), indices_of(validation)]).unique().tolist() == list(range(60_000))

@@ -12,8 +12,10 @@ import sweeptrail
 from sweeptrail.cli import main
 from sweeptrail.errors import UsageError
 from sweeptrail.outbox import sweep_folder
+from sweeptrail.records import Job
 from sweeptrail.sweeps.asked import read_words
-from sweeptrail.sweeps.plan import Plan, make_jobs, make_plan
+from sweeptrail.sweeps.plan import Plan, make_plan
+from sweeptrail.sweeps.trials.jobs import Jobs
 from sweeptrail.tasks.find import Finder, task_of
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import Tracking
@@ -82,6 +84,11 @@ def values_of(plan: Plan) -> list[dict[str, object]]:
     return [params for params, _ in plan.settings.grid()]
 
 
+def jobs_of(plan: Plan) -> list[Job]:
+    jobs = Jobs(plan, Path(), "", ())
+    return [jobs.make(params, fixed) for params, fixed in plan.settings.grid()]
+
+
 def write_csv(name: str, *lines: str) -> str:
     Path(name).write_text("\n".join(lines) + "\n")
     return name
@@ -124,6 +131,7 @@ def test_resume_needs_no_words() -> None:
     assert "resume: expected latest" in result.stderr
 
 
+@pytest.mark.slow
 def test_of_many_runs_the_first_and_the_last_are_listed() -> None:
     values = ",".join(map(str, range(1, 101)))
     lines = invoke("sweep", "before_tasks:fit", f"C={values}", "--dry-run").stdout.splitlines()
@@ -136,6 +144,7 @@ def test_of_many_runs_the_first_and_the_last_are_listed() -> None:
     assert "90 more" in lines[6]
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_task_that_fails_says_why() -> None:
     result = invoke("sweep", "before_tasks:broken", "--dry-run")
     assert result.exit_code == 1
@@ -179,6 +188,7 @@ def test_a_sweep_in_python_goes_dry_goes_on_and_says_what_is_finished(capsys: py
     assert sweep_folder.new_sweep_folder(outcome.folder.parent, "my-first-try").name == "my-first-try_2"
 
 
+@pytest.mark.slow
 def test_more_runs_than_a_sweep_may_have_are_refused_by_their_number_alone() -> None:
     values = ",".join(map(str, range(1, 2001)))
     with pytest.raises(UsageError, match=r"max_runs: expected at most 10000 runs, got 4000000 \(lr 2000 x hidden"):
@@ -205,7 +215,7 @@ def test_a_listed_run_has_the_key_of_the_same_combination_in_a_grid() -> None:
     rows = [f"{hidden},{lr}" for lr, hidden in GRID]
     listed = plan_of("before_tasks:train", runs=write_csv("list.csv", "hidden,lr", *rows))
     grid = plan_of("before_tasks:train", "lr=0.1,0.01", "hidden=8,16")
-    both = [[(job.name, job.key) for job in make_jobs(plan, Path(), "", ())] for plan in (listed, grid)]
+    both = [[(job.name, job.key) for job in jobs_of(plan)] for plan in (listed, grid)]
     assert both[0] == both[1]
 
 
@@ -287,7 +297,7 @@ def test_a_mistake_in_a_list_of_mappings_is_named(space: list[object], message: 
 def test_a_module_leaves_combinations_out_and_is_asked_once(trace: Path) -> None:
     plan = plan_of("before_valid:train", "lr=0.1,1", "hidden=8,64")
     assert values_of(plan) == [{"lr": 0.1, "hidden": 8}, {"lr": 0.1, "hidden": 64}, {"lr": 1.0, "hidden": 8}]
-    assert len(list(make_jobs(plan, Path(), "", ()))) == 3
+    assert len(jobs_of(plan)) == 3
     assert len(list(trace.iterdir())) == 4
 
 

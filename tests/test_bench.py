@@ -44,6 +44,15 @@ def test_the_named_rows_come_out_as_a_table_and_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_rows_of_a_search_come_out(tmp_path: Path) -> None:
+    done = bench("--quick", "--json", str(tmp_path / "figures.json"), "asking", "trials", "quality")
+    assert done.returncode == 0, done.stderr
+    lines = json.loads((tmp_path / "figures.json").read_text())["lines"]
+    assert tuple(dict.fromkeys(line["row"] for line in lines)) == ("asking", "trials", "quality")
+    assert all(value > 0 for line in lines if line["row"] != "quality" for value in line["values"])
+
+
+@pytest.mark.heavy
 def test_the_rows_of_a_teams_server_come_out_with_nothing_lost_and_nothing_twice(tmp_path: Path) -> None:
     rows = ("server", "log_batch", "load", "growth")
     done = bench("--quick", "--json", str(tmp_path / "figures.json"), *rows)
@@ -57,6 +66,7 @@ def test_the_rows_of_a_teams_server_come_out_with_nothing_lost_and_nothing_twice
             assert figures[f"{server}: {problem}"] == 0
 
 
+@pytest.mark.slow
 def test_a_row_that_does_not_exist_is_refused_with_those_that_do() -> None:
     done = bench("--quick", "helo")
     assert done.returncode == 2

@@ -4,10 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from sweeptrail.cli import main
+from sweeptrail.cli.group import Commands
 from sweeptrail.sweeps.settings import parameters_of
 from sweeptrail.tasks.task import DEFAULT_TASK, find_task
 
@@ -27,7 +29,9 @@ class NoModule:
 
 def sweep(tmp_path: Path, *arguments: str) -> Result:
     uri = [] if "--tracking-uri" in arguments else ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
-    return CliRunner().invoke(main, ["sweep", *uri, *arguments])
+    # For another engine, torch would be loaded in a process that is ended a moment later.
+    engine = [] if "--engine" in arguments else ["--engine", "serial"]
+    return CliRunner().invoke(main, ["sweep", *uri, *engine, *arguments])
 
 
 def nothing_was_started(tmp_path: Path) -> bool:
@@ -133,3 +137,15 @@ def test_help_loads_neither_torch_nor_mlflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == ""
+
+
+def test_ctrl_c_before_there_is_anything_to_end_says_so_and_exits_with_130() -> None:
+    @click.group(cls=Commands)
+    def program() -> None: ...
+
+    @program.command()
+    def wait() -> None:
+        raise KeyboardInterrupt
+
+    done = CliRunner().invoke(program, ["wait"])
+    assert (done.exit_code, done.output) == (130, "sweeptrail: stopped\n")

@@ -255,6 +255,7 @@ def test_other_formats_go_into_a_file(form: str, begins: str, tmp_path: Path) ->
     assert (tmp_path / "board").read_text().lower().startswith(begins)
 
 
+@pytest.mark.slow
 def test_what_is_no_sweep_is_one_clear_line(tmp_path: Path) -> None:
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs" / "a"
     write_sweep(folder, uri)
@@ -364,6 +365,7 @@ def epochs_of(index: int, *values: float) -> tuple[Epoch, ...]:
     )
 
 
+@pytest.mark.slow
 def test_runs_without_epochs_are_compared_by_their_final_values_or_those_of_their_highest_step(tmp_path: Path) -> None:
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs" / "own"
     write_task(folder, uri, finals(1, rmse=0.5), finals(2, rmse=0.25), finals(3), goal="min:rmse")
@@ -416,6 +418,7 @@ def test_the_file_of_all_runs_keeps_those_without_epochs() -> None:
     assert [one.result.duration for one in found] == [2.5, None]
 
 
+@pytest.mark.slow
 def test_a_run_of_a_sweep_that_goes_on_has_what_the_server_knows_of_it(tmp_path: Path) -> None:
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "runs" / "own"
     write_task(folder, uri, replace(finals(1, auc=0.5), epochs=epochs_of(1, 0.5, 0.25)), finals(2, rmse=0.5))

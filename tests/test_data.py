@@ -154,6 +154,7 @@ def test_all_bad_files_are_in_one_error_that_ends_with_the_three_ways_to_get_the
     assert all(way in ways for way in ("torchvision", "apt-get install dataset-fashion-mnist", "data_dir="))
 
 
+@pytest.mark.slow
 def test_a_gzip_file_that_unpacks_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     folder = without(linked(tmp_path / "data"), SMALLEST)
     (folder / f"{SMALLEST}.gz").write_bytes(gzip.compress(bytes(1 << 27), compresslevel=1))
@@ -187,6 +188,7 @@ def test_a_data_dir_that_is_no_folder_is_one_problem(exists: bool, tmp_path: Pat
     )
 
 
+@pytest.mark.slow
 def test_what_torchvision_downloaded_comes_before_what_debian_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +238,7 @@ def mirror(folder: Path, *, empty: tuple[str, ...] = ()) -> Iterator[None]:
         server.server_close()
 
 
+@pytest.mark.slow
 def test_data_that_is_nowhere_is_downloaded_and_then_is_there(tmp_path: Path) -> None:
     download_to = tmp_path / "a" / "data"
     with mirror(tmp_path / "mirror"):

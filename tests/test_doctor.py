@@ -30,8 +30,7 @@ from sweeptrail.doctor.packages import look_at_packages
 from sweeptrail.doctor.tracking import look_at_tracking
 from sweeptrail.fashion_mnist import data
 from sweeptrail.outbox.sweep_folder import Description
-from sweeptrail.tracking.sqlite import make_database
-from tests.commands import environment, start
+from tests.commands import environment, new_store, start
 from tests.server import Server, free_port, process_group
 from tests.small_sweep import files_below, write_sweep
 from tests.waiting import PATIENCE, wait_for
@@ -299,6 +298,7 @@ def test_a_proxy_that_passes_nothing_on_is_told_apart_from_the_server(monkeypatc
     )
 
 
+@pytest.mark.slow
 def test_an_answer_that_trickles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeptrail.doctor.access, "PATIENCE", 0.2)
     stop = threading.Event()
@@ -393,8 +393,9 @@ def test_a_credentials_file_that_mlflow_cannot_read_is_told(tmp_path: Path) -> N
     }
 
 
+@pytest.mark.slow
 def test_an_sqlite_store_that_takes_changes_is_ok_and_stays_as_it_was(tmp_path: Path) -> None:
-    make_database(uri := f"sqlite:///{tmp_path}/mlflow.db")
+    uri = new_store(tmp_path)
     before = files_below(tmp_path)
     assert tracking(uri) == {"tracking": Finding("ok", "tracking", f"{tmp_path}/mlflow.db can be written")}
     assert files_below(tmp_path) == before
@@ -402,7 +403,7 @@ def test_an_sqlite_store_that_takes_changes_is_ok_and_stays_as_it_was(tmp_path: 
 
 @pytest.mark.slow
 def test_an_sqlite_store_of_another_mlflow_is_a_problem(tmp_path: Path) -> None:
-    make_database(uri := f"sqlite:///{tmp_path}/mlflow.db")
+    uri = new_store(tmp_path)
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:
         store.execute("UPDATE alembic_version SET version_num = 'of_the_future'")
     seen = tracking(uri)["tracking"]

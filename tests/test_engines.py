@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from sweeptrail.engines import Engine, Options, Work
+from sweeptrail.engines.carry_out import answers
 from sweeptrail.engines.carry_out import results as results_of
 from sweeptrail.engines.processes.engine import Processes
 from sweeptrail.engines.processes.forkserver import ForkServer
@@ -121,6 +122,36 @@ def test_two_hundred_tiny_jobs_are_each_answered_once(name: str) -> None:
     assert [result.index for result in run(name, works.square, works.jobs(200))] == list(range(1, 201))
 
 
+class Adaptive:
+    """Jobs each of which is made of the result before it."""
+
+    def __init__(self, count: int) -> None:
+        self.waiting = works.jobs(1)
+        self.left = count - 1
+        self.told: list[RunResult] = []
+
+    def ask(self) -> Job | None:
+        return self.waiting.pop() if self.waiting else None
+
+    def tell(self, result: RunResult) -> None:
+        self.told.append(result)
+        if self.left:
+            self.left -= 1
+            [job] = works.jobs(1)
+            number = result.index + 1
+            params = {"lr": result.metrics["square"]}
+            self.waiting.append(replace(job, index=number, name=f"run {number}", params=params))
+
+
+@every_engine
+def test_a_job_may_depend_on_the_result_before_it(name: str) -> None:
+    source = Adaptive(4)
+    found = list(answers(engine(name), works.square, source))
+    assert found == source.told
+    assert [result.index for result in found] == [1, 2, 3, 4]
+    assert [result.metrics["square"] for result in found] == pytest.approx([0.1**2, 0.1**4, 0.1**8, 0.1**16])
+
+
 @every_engine
 def test_no_jobs_give_no_results(name: str) -> None:
     assert run(name, works.square, []) == []
@@ -190,6 +221,7 @@ def test_a_worker_that_is_killed_loses_no_line_and_the_next_attempt_appends(name
     assert printed == "last words\nand morelibrary in C\n" * 2
 
 
+@pytest.mark.slow
 @every_isolating_engine
 def test_a_job_that_prints_without_end_fills_no_disk(name: str, tmp_path: Path) -> None:
     [result] = run(name, works.print_until_it_is_cut, works.tracked(works.jobs(1), tmp_path))
@@ -227,9 +259,9 @@ def test_the_engine_of_this_process_leaves_the_output_alone(tmp_path: Path, capf
     ids=lambda work: work.__name__,
 )
 def test_a_run_that_takes_too_long_fails_alone_with_its_stack(name: str, work: Work, tmp_path: Path) -> None:
-    results = run(name, work, works.tracked(works.jobs(4), tmp_path), run_timeout=3)
+    results = run(name, work, works.tracked(works.jobs(4), tmp_path), run_timeout=1.5)
     assert [result.status for result in results] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
-    assert results[1].reason == "the run took longer than run_timeout=3 s"
+    assert results[1].reason == "the run took longer than run_timeout=1.5 s"
     if work is not works.stop_deaf or not ENGINES[name].takes_what_is_stopped_for_dead:
         stack = (tmp_path / "run 2" / "stack.txt").read_text()
         assert f"in {work.__name__}" in stack
@@ -269,6 +301,7 @@ def test_a_run_whose_workers_die_each_time_fails_alone_and_says_how(name: str, w
     assert how in results[1].reason or not ENGINES[name].sees_how_workers_die
 
 
+@pytest.mark.slow
 @every_isolating_engine
 def test_a_worker_killed_in_the_middle_of_24_runs_costs_none_of_them(name: str) -> None:
     results = []
@@ -367,6 +400,7 @@ def test_closing_the_results_ends_every_process(name: str, tmp_path: Path) -> No
     assert not list(tmp_path.glob("began [56]"))
 
 
+@pytest.mark.slow
 @every_engine
 def test_an_interrupt_ends_every_process_and_only_the_driver_speaks(name: str, tmp_path: Path) -> None:
     with driver_with_a_hanging_run(name, tmp_path) as (driver, processes):
@@ -377,6 +411,7 @@ def test_an_interrupt_ends_every_process_and_only_the_driver_speaks(name: str, t
         assert not [process for process in processes if is_alive(process)]
 
 
+@pytest.mark.slow
 @every_engine
 def test_no_process_outlives_a_driver_that_was_killed(name: str, tmp_path: Path) -> None:
     with driver_with_a_hanging_run(name, tmp_path) as (driver, processes):

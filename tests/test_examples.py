@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, client, family, new_store, start
+from tests.commands import ROOT, client, family, new_store, program, start
 from tests.waiting import PATIENCE
 
 EXAMPLES = ROOT / "examples"
@@ -44,7 +44,7 @@ def test_the_sweep_of_an_example_ranks_its_runs_by_their_goal(task: str, tmp_pat
     shutil.copy(EXAMPLES / f"{task.partition(':')[0]}.py", tmp_path)
     new_store(tmp_path)
     words = [*SWEEPS[task], *([CUT[task]] if task in CUT else [])]
-    done = start(sys.executable, "-m", "sweeptrail", "sweep", task, *words, *QUICKLY, cwd=tmp_path)
+    done = program("sweep", task, *words, *QUICKLY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "arning" not in done.stderr
     parent, runs = family(tmp_path)

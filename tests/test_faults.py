@@ -18,11 +18,9 @@ import psutil
 import pytest
 
 from sweeptrail.outbox import journal
-from sweeptrail.outbox.entries import Params
-from sweeptrail.system.files import write_whole
-from tests.commands import SMALL, client, family, start, sweep
+from tests.commands import ROOT, SMALL, client, family, program, start, sweep
 from tests.server import kill_group
-from tests.steered import begun, kill_after, wait_for_end
+from tests.steered import begun, begun_program, kill_after, wait_for_end
 from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
@@ -59,18 +57,22 @@ def written(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob(f"runs/**/{journal.FILE_NAME}"))
 
 
-def going(folder: Path) -> "AbstractContextManager[subprocess.Popen[bytes]]":
-    """Start the sweep, or go on with it."""
+def going(folder: Path, *, anew: bool = False) -> "AbstractContextManager[subprocess.Popen[bytes]]":
+    """Start the sweep, or go on with it; anew by a program that has loaded nothing yet."""
     options = [word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", value)]
     words = ["resume"] if list(folder.glob("runs/*/sweep.json")) else ["sweep", *options]
-    return begun(sys.executable, "-m", "sweeptrail", *words, cwd=folder, output=folder / "output")
+    if anew:
+        return begun(sys.executable, "-m", "sweeptrail", *words, cwd=folder, output=folder / "output")
+    return begun_program(*words, cwd=folder, output=folder / "output")
 
 
 @contextmanager
-def disturbed(folder: Path, draw: random.Random, expected: Undisturbed) -> "Iterator[subprocess.Popen[bytes]]":
+def disturbed(
+    folder: Path, draw: random.Random, expected: Undisturbed, *, anew: bool = False
+) -> "Iterator[subprocess.Popen[bytes]]":
     """Yield a sweep that goes on when it has written as much as is drawn, from nothing at all up to its end."""
     more = draw.uniform(-0.1, 0.4) * expected.written
-    with going(folder) as process:
+    with going(folder, anew=anew) as process:
         let_write(process, folder, more)
         yield process
 
@@ -130,14 +132,14 @@ def test_a_sweep_that_is_stopped_again_and_again_ends_in_good_order(
 ) -> None:
     draw = random.Random(seed)
     for _ in range(KILLS_A_SWEEP):
-        with disturbed(tmp_path, draw, expected) as process:
+        with disturbed(tmp_path, draw, expected, anew=True) as process:
             number = draw.choice([signal.SIGINT, signal.SIGTERM])
             with suppress(ProcessLookupError):  # it has ended by itself
                 os.killpg(process.pid, number) if draw.random() < 0.5 else process.send_signal(number)
             process.wait(PATIENCE)
             wait_for_end(process)
             assert process.returncode in (0, 128 + number, -number)  # minus: before Python listens
-    assert start(sys.executable, "-m", "sweeptrail", "reap", cwd=tmp_path).returncode in (0, 2)
+    assert program("reap", cwd=tmp_path).returncode in (0, 2)
     finish(tmp_path, expected)
 
 
@@ -156,7 +158,7 @@ def test_a_sweep_that_is_killed_while_it_concludes_has_one_report_and_one_versio
     for moment in CONCLUDING:
         kill_after(moment, *words, cwd=tmp_path)
         words = ["resume"]
-    finished = start(sys.executable, "-m", "sweeptrail", "resume", cwd=tmp_path)
+    finished = program("resume", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     [folder] = (path.parent for path in tmp_path.glob("runs/*/sweep.json"))
     assert (folder / "report.html").read_text().rstrip().endswith("</html>")
@@ -168,43 +170,10 @@ def test_a_sweep_that_is_killed_while_it_concludes_has_one_report_and_one_versio
 
 
 def test_two_hundred_kills_while_files_are_written_leave_each_whole(tmp_path: Path) -> None:
-    draw = random.Random(0)
-    text = {number: f"{number}\n" * (1 + number % 50 * 40) for number in range(100)}
-    for _ in range(200):
-        told, tell = os.pipe()
-        child = os.fork()
-        if child == 0:
-            write_for_ever(tmp_path, text, tell)
-        os.close(tell)
-        for _ in range(draw.randrange(4)):
-            os.read(told, 1)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(told)
-        if (tmp_path / "results").exists():
-            assert (tmp_path / "results").read_text() in text.values()
-        entries = [int(entry.values["number"]) for entry in params_in(tmp_path / "journal")]
-        assert entries == list(range(len(entries)))
-    assert len(entries) > 100
-
-
-def params_in(path: Path) -> list[Params]:
-    return [entry for entry, _ in journal.read(path) if isinstance(entry, Params)]
-
-
-def write_for_ever(folder: Path, text: dict[int, str], tell: int) -> None:
-    """Write record after record and file after file; tell of each that is about to be written."""
-    try:
-        written = journal.Journal(folder / "journal")
-        number = len(journal.read(folder / "journal"))
-        while True:
-            os.write(tell, b".")
-            written.append(Params({"number": str(number), "text": text[number % 100]}))
-            os.write(tell, b".")
-            write_whole(folder / "results", text[number % 100])
-            number += 1
-    finally:
-        os._exit(1)
+    # In a process of their own: to fork this one, which has loaded torch, takes a tenth of a second each time.
+    words = ("-m", "tests.killed_writer", str(tmp_path))
+    killed = start(sys.executable, *words, cwd=ROOT, PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT}")
+    assert killed.returncode == 0, killed.stderr
 
 
 @pytest.mark.parametrize("name", ["-dash and \"quote's", "new\nline, per%cent?#, ünï ✓"])
@@ -215,10 +184,10 @@ def test_a_sweep_lives_in_any_folder(name: str, tmp_path: Path) -> None:
     options = {**SETTINGS, "lr": "0.01", "shuffle": "true", "epochs": "1"}
     assert sweep("--tracking-uri", uri, cwd=folder, **options).returncode == 0
     words = ["resume", "--lr", "0.01,0.001", "--tracking-uri", uri]
-    resumed = start(sys.executable, "-m", "sweeptrail", *words, cwd=folder)
+    resumed = program(*words, cwd=folder)
     assert resumed.returncode == 0, resumed.stderr
     assert len(numbers(folder)) == 4
     _, children = family(tmp_path)
     assert [child.info.status for child in children] == ["FINISHED"] * 4
-    status = start(sys.executable, "-m", "sweeptrail", "status", cwd=folder)
+    status = program("status", cwd=folder)
     assert "4 FINISHED  all delivered" in status.stdout

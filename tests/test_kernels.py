@@ -186,6 +186,7 @@ def test_a_traced_graph_shows_convolution_relu_and_pooling() -> None:
     assert "_ConvReluPool" not in graph
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [False, True])
 def test_an_exported_network_takes_any_number_of_images(strict: bool) -> None:
     network = Network()

@@ -115,6 +115,7 @@ def test_the_model_holds_no_pickle_no_operation_of_ours_and_no_path_of_this_mach
     assert str(Path(__file__).parent) not in graph
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_gives_the_same_files(exported: Job, tmp_path: Path) -> None:
     again = job(tmp_path)
     assert (model_of(again).parent / "checkpoint.pt").read_bytes() == (

@@ -223,6 +223,7 @@ def test_the_note_says_when_no_run_has_the_goal_s_metric() -> None:
     assert "<table>" not in page
 
 
+@pytest.mark.slow
 def test_the_champion_of_a_goal_where_less_is_better_is_in_the_tags_and_metrics_of_the_parent(tmp_path: Path) -> None:
     store, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "parent"
     folder.mkdir()

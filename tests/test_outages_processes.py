@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.system.locks import locked
-from tests.commands import ROOT, SMALL, environment, family, start
+from tests.commands import ROOT, SMALL, environment, family, program, start
 from tests.proxy import Proxy, proxy_before
 from tests.server import Server, kill_group, process_group
 from tests.small_sweep import assert_arrived, deliver_at_last, files_below, write_sweep
@@ -146,7 +146,7 @@ def test_a_sweep_survives_a_server_that_is_killed_three_times(tracking: Server, 
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode in (0, 3), errors
     assert errors.count("does not answer") - errors.count("answers again") in (0, 1)
-    synced = start(sys.executable, "-m", "sweeptrail", "sync", cwd=tmp_path)
+    synced = program("sync", cwd=tmp_path)
     assert synced.returncode == 0, synced.stderr
     assert_whole_sweep_arrived(tracking, tmp_path)
 

@@ -3,7 +3,6 @@
 import gzip
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from sweeptrail.errors import UsageError
 from sweeptrail.fashion_mnist.data import CLASS_NAMES
 from sweeptrail.fashion_mnist.evaluation.predict import BATCH, load, predict
 from sweeptrail.records import Job
-from tests.commands import start
+from tests.commands import program
 from tests.exported import export, images, job, probabilities
 from tests.test_images import idx
 
@@ -34,7 +33,7 @@ def model_of(given: Job) -> str:
 
 def sweeptrail(*arguments: str, cwd: Path) -> tuple[int, str, list[str]]:
     """Return the exit code, the output, and the lines on standard error."""
-    done = start(sys.executable, "-m", "sweeptrail", *arguments, cwd=cwd)
+    done = program(*arguments, cwd=cwd)
     return done.returncode, done.stdout, done.stderr.splitlines()
 
 

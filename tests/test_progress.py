@@ -18,8 +18,9 @@ class Watched:
     def __init__(self, folder: Path) -> None:
         self.now = 1000.0
         self.screen = io.StringIO()
-        job = Job(3, "3_lr=0.1", {"lr": 0.1}, {}, str(folder), epochs=100)
-        self.follower = Follower([job], Console(8, file=self.screen), clock=lambda: self.now)
+        job = Job(3, "3_lr=0.1", {"lr": 0.1}, {}, str(folder), epochs=100, sinks=("outbox",))
+        self.follower = Follower(Console(8, file=self.screen), clock=lambda: self.now)
+        self.follower.follow(job)
         self.journal = Journal(folder / FILE_NAME)
         self.journal.append(entries.opened("sweep/3", name="3_lr=0.1", time=1000, tags={}))
         self.epochs = 0

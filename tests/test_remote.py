@@ -111,3 +111,17 @@ def test_only_the_variables_that_say_who_is_there_go_along_and_are_never_shown(t
     with elsewhere(tmp_path, "http://ada:open-sesame@127.0.0.1:9", **environment) as (home, _):
         assert home.credentials == {"AWS_SECRET_ACCESS_KEY": "open-sesame"}
         assert "open-sesame" not in repr(home)
+
+
+def test_a_run_that_pauses_elsewhere_goes_on_there_and_costs_no_epoch_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "DELIVERY_TIMEOUT", 0.1)
+    with elsewhere(tmp_path, "http://127.0.0.1:9") as (home, job):
+        first = carried_out(home, replace(job, pause_after=1))
+        second = carried_out(home, job, first.files)
+    assert isinstance(first.result, RunResult)
+    assert isinstance(second.result, RunResult)
+    assert (first.result.status, second.result.status) == ("PAUSED", "FINISHED")
+    assert second.result.epochs[0] == first.result.epochs[0]
+    assert len(second.result.epochs) == 2

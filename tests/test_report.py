@@ -162,6 +162,7 @@ def test_the_champion_and_the_verdict_come_first() -> None:
     assert text.index("1_run") < text.index("ahead of") < text.index("By validation accuracy in the last epoch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "most"), [(8, 300_000), (200, 1_000_000), (1_000, 2_500_000)])
 def test_the_page_stays_small(count: int, most: int) -> None:
     assert len(whole_page(count).encode()) < most
@@ -192,6 +193,7 @@ def test_names_in_any_script_are_drawn() -> None:
     assert "優化器" in page_of(ranked(1, 0.9, optimizer="優化器"), ranked(2, 0.8, optimizer="adam"))
 
 
+@pytest.mark.slow
 def test_page_and_plots_are_written_and_the_same_sweep_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = (
         report.write(tmp_path / name, board(), title="Sweep", sections=sections(*answers())) for name in "ab"
@@ -248,6 +250,7 @@ def test_a_sweep_without_a_finished_run_says_so(runs: list[RankedRun]) -> None:
     assert ("gone" in text) == bool(runs)
 
 
+@pytest.mark.slow
 def test_without_validation_the_page_says_that_it_ranks_by_training_accuracy() -> None:
     epochs = (Epoch(1, 1, 0.5, 0.8, 1.0, 1.0),)
     page = page_of(*(RankedRun("s", RunResult(i, f"{i}", {"lr": i}, "FINISHED", epochs)) for i in (1, 2)))

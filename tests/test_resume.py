@@ -18,7 +18,7 @@ from sweeptrail.results.find import find_local
 from sweeptrail.sweeps.asked import merged, without_defaults
 from sweeptrail.sweeps.settings import parameters_of, parse
 from sweeptrail.tasks.task import DEFAULT_TASK, find_task
-from tests.commands import ROOT, SMALL, client, environment, family, start, sweep
+from tests.commands import ROOT, SMALL, client, environment, family, program, start, sweep
 from tests.steered import Held, wait_for_end
 from tests.waiting import wait_for
 
@@ -28,17 +28,17 @@ DURATIONS = ["epoch duration", "run duration"]
 GRID = {"lr": "0.01", "batch_size": "50,100", "epochs": "4"}
 
 
-def sweeptrail(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return start(sys.executable, "-m", "sweeptrail", *arguments, cwd=cwd)
-
-
 def background(*arguments: str, cwd: Path, **settings: str) -> "subprocess.Popen[str]":
     """Start a sweep as the leader of a process group of its own, the last of whose four runs hangs."""
+    return held_up(Held(cwd / "hook", runs=3), *arguments, cwd=cwd, **settings)
+
+
+def held_up(held: Held, *arguments: str, cwd: Path, **settings: str) -> "subprocess.Popen[str]":
     options = [word for name, value in {**SMALL, **settings}.items() for word in (f"--{name.replace('_', '-')}", value)]
     return subprocess.Popen(
         [sys.executable, "-m", "sweeptrail", "sweep", *options, *arguments],
         cwd=cwd,
-        env=environment(**Held(cwd / "hook", runs=3).environment),
+        env=environment(**held.environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -101,22 +101,22 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_numbers(
         process.kill()
     process.communicate()
     wait_for_end(process)
-    finished = sweeptrail("resume", cwd=tmp_path)
+    finished = program("resume", cwd=tmp_path)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert_complete_and_equal(tmp_path, uninterrupted)
 
 
 def stop(number: signal.Signals, folder: Path) -> None:
     """Stop a sweep in the middle, one of whose runs would never end."""
-    process = background(cwd=folder, **GRID)
-    wait_for_epochs(process, 6)
+    process = held_up(Held(folder / "hook", runs=3, halfway=True), cwd=folder, **GRID)
+    wait_for_epochs(process, 9)
     os.killpg(process.pid, number)
     output, _ = process.communicate()
     assert process.returncode == 128 + number
     assert "Traceback" not in output
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
-    sweeptrail("sync", cwd=folder)
+    program("sync", cwd=folder)
     parent, children = family(folder)
     assert parent.info.status == "KILLED"
     assert {child.info.status for child in children} <= {"KILLED", "FINISHED"}
@@ -127,20 +127,20 @@ def test_a_sweep_that_is_stopped_waits_for_no_run_is_killed_on_mlflow_and_goes_o
     tmp_path: Path, uninterrupted: pandas.DataFrame
 ) -> None:
     stop(signal.SIGINT, tmp_path)
-    assert sweeptrail("resume", "latest", cwd=tmp_path).returncode == 0
+    assert program("resume", "latest", cwd=tmp_path).returncode == 0
     assert_complete_and_equal(tmp_path, uninterrupted)
 
 
 def test_a_second_resume_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     process = background(cwd=tmp_path, **GRID)
     wait_for_epochs(process, 1)
-    refused = sweeptrail("resume", cwd=tmp_path)
+    refused = program("resume", cwd=tmp_path)
     assert refused.returncode == 2
     assert "another process is carrying out" in refused.stderr
-    assert "RUNNING" in sweeptrail("status", cwd=tmp_path).stdout
+    assert "RUNNING" in program("status", cwd=tmp_path).stdout
     process.kill()
     process.communicate()
-    assert "DEAD" in sweeptrail("status", cwd=tmp_path).stdout
+    assert "DEAD" in program("status", cwd=tmp_path).stdout
 
 
 def test_reap_closes_what_a_dead_process_left_running(tmp_path: Path) -> None:
@@ -148,13 +148,13 @@ def test_reap_closes_what_a_dead_process_left_running(tmp_path: Path) -> None:
     wait_for_epochs(process, 3)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    reaped = sweeptrail("reap", cwd=tmp_path)
+    reaped = program("reap", cwd=tmp_path)
     assert "closed the sweep and" in reaped.stdout
     parent, children = family(tmp_path)
     assert parent.info.status == "KILLED"
     assert parent.data.tags["sweeptrail.reason"] == "its process died"
     assert "RUNNING" not in {child.info.status for child in children}
-    assert sweeptrail("reap", cwd=tmp_path).stdout == ""
+    assert program("reap", cwd=tmp_path).stdout == ""
 
 
 def test_another_machine_goes_on_from_the_tracking_server_alone(
@@ -163,7 +163,7 @@ def test_another_machine_goes_on_from_the_tracking_server_alone(
     stop(signal.SIGTERM, tmp_path)
     parent, _ = family(tmp_path)
     shutil.rmtree(tmp_path / "runs")
-    resumed = sweeptrail("resume", parent.info.run_id, cwd=tmp_path)
+    resumed = program("resume", parent.info.run_id, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     pandas.testing.assert_frame_equal(numbers(tmp_path), uninterrupted, check_exact=True)
     _, children = family(tmp_path)
@@ -175,11 +175,11 @@ def test_another_machine_goes_on_from_the_tracking_server_alone(
 
 def test_a_run_that_somebody_has_renamed_on_the_server_stays_in_the_sweep_s_folder(tmp_path: Path) -> None:
     assert sweep(cwd=tmp_path, **{**GRID, "shuffle": "true", "epochs": "1"}).returncode == 0
-    sweeptrail("sync", cwd=tmp_path)
+    program("sync", cwd=tmp_path)
     parent, children = family(tmp_path)
     client(tmp_path).update_run(children[0].info.run_id, name="../../outside")
     shutil.rmtree(tmp_path / "runs")
-    resumed = sweeptrail("resume", parent.info.run_id, cwd=tmp_path)
+    resumed = program("resume", parent.info.run_id, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert not list(tmp_path.parent.glob("**/outside"))
     assert sorted(path.parent.name for path in tmp_path.glob("runs/*/*/outbox.jsonl")) == [
@@ -192,7 +192,7 @@ def test_widening_the_grid_adds_only_the_new_runs_and_what_changes_numbers_is_re
     tmp_path: Path,
 ) -> None:
     assert sweep(cwd=tmp_path, **{**GRID, "shuffle": "true", "epochs": "1"}).returncode == 0
-    widened = sweeptrail("resume", "--lr", "0.01,0.001", "--optimizer", "adam,sgd", cwd=tmp_path)
+    widened = program("resume", "--lr", "0.01,0.001", "--optimizer", "adam,sgd", cwd=tmp_path)
     assert widened.returncode == 0, widened.stderr
     lines = [line for line in widened.stdout.splitlines() if " epoch " in line]
     assert len(lines) == 6
@@ -201,9 +201,9 @@ def test_widening_the_grid_adds_only_the_new_runs_and_what_changes_numbers_is_re
     frame = numbers(tmp_path)
     assert len(frame) == 8
     assert set(frame[frame["run"] == 1]["optimizer"]) == {"adam"}
-    refused = sweeptrail("resume", "--epochs", "2", "--train-samples", "301", "--threads", "1", cwd=tmp_path)
+    refused = program("resume", "--validation-samples", "201", "--train-samples", "301", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "epochs: the sweep to resume has 1, got 2" in refused.stderr
+    assert "validation_samples: the sweep to resume has 200, got 201" in refused.stderr
     assert "train_samples: the sweep to resume has 300, got 301" in refused.stderr
     assert len(refused.stderr.splitlines()) == 2
 
@@ -213,7 +213,7 @@ def test_mlflow_run_resumes_by_latest_and_by_run_id_without_a_second_sweep(tmp_p
     wait_for_epochs(process, 3)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    nonsense = sweeptrail("sweep", "--resume", "latest", "--epochs", "", cwd=tmp_path)
+    nonsense = program("sweep", "--resume", "latest", "--epochs", "", cwd=tmp_path)
     assert nonsense.returncode == 2  # as without it
     resumed = start(
         *("mlflow", "run", str(ROOT), "--env-manager", "local", "-P", "resume=latest"), cwd=tmp_path, PYTHONPATH=""
@@ -237,10 +237,10 @@ def test_mlflow_run_resumes_by_latest_and_by_run_id_without_a_second_sweep(tmp_p
 
 
 def test_a_sweep_that_is_nowhere_is_named_with_those_that_are(tmp_path: Path) -> None:
-    nothing = sweeptrail("resume", cwd=tmp_path)
+    nothing = program("resume", cwd=tmp_path)
     assert nothing.returncode == 2
     assert "resume: expected latest, a sweep's folder or the id of its parent run, got 'latest'" in nothing.stderr
-    unknown = sweeptrail("resume", "0123456789abcdef0123456789abcdef", cwd=tmp_path)
+    unknown = program("resume", "0123456789abcdef0123456789abcdef", cwd=tmp_path)
     assert unknown.returncode == 2
     assert "there is no sweep in" in unknown.stderr
 
@@ -264,7 +264,7 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(tmp_path: Path, uninte
     process.communicate()
     for path in tmp_path.glob("runs/*/*/checkpoint.pt"):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert sweeptrail("resume", cwd=tmp_path).returncode == 0
+    assert program("resume", cwd=tmp_path).returncode == 0
     assert_complete_and_equal(tmp_path, uninterrupted)
 
 
@@ -286,14 +286,14 @@ def test_what_waits_is_delivered_to_another_server_with_its_original_times(tmp_p
     )
     assert undelivered.returncode == 3
     assert "sync" in undelivered.stdout
-    assert f"records wait for {dead}" in sweeptrail("status", cwd=tmp_path).stdout
+    assert f"records wait for {dead}" in program("status", cwd=tmp_path).stdout
     before = time.time() * 1000
-    synced = sweeptrail("sync", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", cwd=tmp_path)
+    synced = program("sync", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", cwd=tmp_path)
     assert synced.returncode == 0, synced.stderr
     parent, children = family(tmp_path)
     assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 3
     assert all(run.info.end_time < before for run in (parent, *children))
-    still = sweeptrail("sync", cwd=tmp_path)
+    still = program("sync", cwd=tmp_path)
     assert still.returncode == 3
     assert "error: " in still.stderr
     assert "Connection refused" in still.stderr
@@ -305,3 +305,15 @@ def test_what_a_loop_of_one_s_own_has_left_is_no_sweep_to_resume(tmp_path: Path)
     Description("c0ffee", 1.0, "sqlite:///mlflow.db", settings={}, runs=[]).write(folder)
     for which in ("latest", "loop", str(folder), "c0ffee"):
         assert find_local(tmp_path, which) is None
+
+
+def test_more_epochs_of_the_built_in_task_give_the_numbers_of_one_go(tmp_path: Path) -> None:
+    places = [tmp_path / "later", tmp_path / "at_once"]
+    for place, count in zip(places, ("1", "3"), strict=True):
+        place.mkdir()
+        done = sweep("--lr", "0.01", "--batch-size", "50", cwd=place, epochs=count)
+        assert done.returncode == 0, done.stderr
+    assert program("resume", "--epochs", "3", cwd=places[0]).returncode == 0
+    pandas.testing.assert_frame_equal(numbers(places[0]), numbers(places[1]))
+    fewer = program("resume", "--epochs", "2", cwd=places[0])
+    assert "epochs: the runs of the sweep to resume have 3, got 2; write more, or start a new sweep" in fewer.stderr

@@ -21,7 +21,7 @@ from mlflow.entities import Run
 
 from sweeptrail.errors import DeliveryError
 from sweeptrail.outbox.delivery.courier import Courier
-from tests.commands import start
+from tests.commands import program
 from tests.small_sweep import assert_arrived, write_sweep
 from tests.steered import Held, begun
 from tests.team_server import TeamServer, team_server
@@ -68,6 +68,7 @@ def login(name: str, password: str) -> dict[str, str]:
     return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
 
 
+@pytest.mark.heavy  # six sweeps at a time
 def test_sweeps_of_six_people_survive_a_killed_database_and_a_killed_server(team: TeamServer, tmp_path: Path) -> None:
     folders = [tmp_path / f"client-{number}" for number in range(CLIENTS)]
     bob = login(*team.add_user("bob"))
@@ -92,7 +93,7 @@ def test_sweeps_of_six_people_survive_a_killed_database_and_a_killed_server(team
     assert said(folders, "records for good") == [0] * CLIENTS
     for folder, who, code in zip(folders, logins, codes, strict=True):
         if code == 3:
-            synced = start(sys.executable, "-m", "sweeptrail", "sync", cwd=folder, **who)
+            synced = program("sync", cwd=folder, **who)
             assert synced.returncode == 0, synced.stderr
     assert_all_arrived(team, folders)
 

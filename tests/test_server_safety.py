@@ -7,7 +7,6 @@ import json
 import socket
 import stat
 import struct
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ import requests
 import sqlalchemy
 from sqlalchemy.pool import NullPool
 
-from tests.commands import start
+from tests.commands import program
 from tests.hostile_requests import API, FILES, FOR_THE_PATCHES, HOSTILE, JSON, NEW, Hostile
 from tests.team_server import TeamServer, team_server
 from tests.waiting import PATIENCE
@@ -258,10 +257,9 @@ def test_a_sweep_with_a_login_works_and_leaves_no_secret_anywhere(scene: Scene, 
     server, (name, password) = scene.server, scene.logins["ada"]
     login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
     where = {**login, "MLFLOW_TRACKING_URI": server.uri}
-    program = (sys.executable, "-m", "sweeptrail")
     small = "--train-samples 200 --validation-samples 100 --epochs 1 --lr 0.01 --batch-size 100 --shuffle true"
     small += f" --report false --delivery-timeout {PATIENCE:.0f}"
-    done = start(*program, "sweep", *small.split(), cwd=tmp_path, **where)
+    done = program("sweep", *small.split(), cwd=tmp_path, **where)
     assert done.returncode == 0, done.stderr
     [folder] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
     found = scene.ask("admin", "POST", f"{API}/runs/search", json={"experiment_ids": ["0"]}).json()["runs"]
@@ -270,11 +268,11 @@ def test_a_sweep_with_a_login_works_and_leaves_no_secret_anywhere(scene: Scene, 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     compare = ("compare", parent["info"]["run_id"], "--tracking-uri", server.uri)
-    table = start(*program, *compare, cwd=elsewhere, **login)
+    table = program(*compare, cwd=elsewhere, **login)
     assert (table.returncode, "validation accuracy" in table.stdout) == (0, True), table.stderr
     picture = elsewhere / "picture.gz"
     picture.write_bytes(gzip.compress(struct.pack(">4I", 0x803, 1, 28, 28) + bytes(784)))
-    said = start(*program, "predict", "models:/fashion-mnist@champion", str(picture), cwd=elsewhere, **where)
+    said = program("predict", "models:/fashion-mnist@champion", str(picture), cwd=elsewhere, **where)
     assert said.returncode == 0, said.stderr
 
     scene.ask("wrong password", "GET", "/")

@@ -18,7 +18,7 @@ import requests
 from botocore.config import Config
 from mlflow import MlflowClient
 
-from tests.commands import PROGRAMS, environment, start
+from tests.commands import PROGRAMS, environment, program
 from tests.server import free_port, kill_group, process_group
 from tests.small_sweep import files_below
 from tests.steered import Held
@@ -59,7 +59,8 @@ class Store:
         """Start, and wait until it takes files."""
         options = ["-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=s3.json"]
         options += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.max=20"]
-        options += ["-master.volumeSizeLimitMB=256"]
+        # Else it waits ten seconds for other masters when it comes back.
+        options += ["-master.volumeSizeLimitMB=256", "-master.electionTimeout=1s"]
         for name, port in self.ports.items():
             options += [f"-{name}.port={port}", f"-{name}.port.grpc={free_port()}"]
         with (self.folder / "weed.log").open("ab") as log:
@@ -149,7 +150,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 def swept(team: Team, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run a sweep; return the folder in which it was started."""
     folder = tmp_path_factory.mktemp("swept")
-    done = start(sys.executable, "-m", "sweeptrail", "sweep", *SWEEP, cwd=folder, **team.login)
+    done = program("sweep", *SWEEP, cwd=folder, **team.login)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -189,7 +190,7 @@ def test_a_store_that_is_away_loses_nothing_and_sync_delivers(team: Team, tmp_pa
             team.store.start()
     assert process.returncode == 3, output + errors
     assert "sweeptrail sync" in output + errors
-    done = start(sys.executable, "-m", "sweeptrail", "sync", cwd=tmp_path, **team.login)
+    done = program("sync", cwd=tmp_path, **team.login)
     assert done.returncode == 0, done.stderr
     team.assert_stored(team.server, "artifacts", tmp_path)
 

@@ -8,8 +8,8 @@ import pytest
 
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import Note
-from tests.commands import SMALL, client, family, start, sweep
-from tests.steered import begun
+from tests.commands import SMALL, client, family, program, start, sweep
+from tests.steered import begun_program
 from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("standings")]
@@ -120,13 +120,13 @@ def test_the_leaderboard_is_brought_up_to_date_while_the_sweep_goes_on(tmp_path:
 
 
 def test_a_sweep_that_is_stopped_while_it_concludes_ends_without_what_is_left_to_do(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sweeptrail", "sweep", *options(**{**SMALL, **ENDING, "register": "clothes"})]
-    with begun(*command, cwd=tmp_path) as process:
+    words = ["sweep", *options(**{**SMALL, **ENDING, "register": "clothes"})]
+    with begun_program(*words, cwd=tmp_path, output=tmp_path / "output") as process:
         wait_for(lambda: list(tmp_path.glob("runs/*/report.html")) or process.poll() is not None)
         process.terminate()
         assert process.wait(PATIENCE) == 143
     assert not list(tmp_path.glob("runs/*/*/model"))
-    assert start(sys.executable, "-m", "sweeptrail", "sync", cwd=tmp_path).returncode == 0
+    assert program("sync", cwd=tmp_path).returncode == 0
     assert family(tmp_path)[0].info.status == "KILLED"
 
 

@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ ONLY_IN = {
     "click": {"cli"},
     "rich": {"training.sinks.console", "training.sinks.views"},
     "ray": {"engines.ray.engine"},
-    "matplotlib": {"results.report.plots", "fashion_mnist.evaluation.figures"},
+    "matplotlib": {"results.report.plots", "results.report.searches", "fashion_mnist.evaluation.figures"},
     "jinja2": {"results.report.document"},
 }
 
@@ -56,21 +56,24 @@ WITHOUT_TORCH = [
 ]
 
 
-def modules() -> Iterator[str]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        yield ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+@cache
+def modules() -> tuple[str, ...]:
+    return tuple(".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in sorted(SOURCE.rglob("*.py")))
 
 
-def imports(module: str) -> Iterator[str]:
-    """Yield each module that is imported, wherever in the file."""
+@cache
+def imports(module: str) -> tuple[str, ...]:
+    """Return each module that is imported, wherever in the file."""
     known = {name.removesuffix(".__init__") for name in modules()}
+    found = []
     for node in ast.walk(ast.parse(SOURCE.joinpath(*module.split(".")).with_suffix(".py").read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 name = f"{node.module}.{alias.name}"
-                yield name if name.removeprefix("sweeptrail.") in known else str(node.module)
+                found.append(name if name.removeprefix("sweeptrail.") in known else str(node.module))
+    return tuple(found)
 
 
 def floor(module: str) -> int:
@@ -81,7 +84,7 @@ def is_in(module: str, places: set[str]) -> bool:
     return any(module == place or module.startswith(f"{place}.") for place in places)
 
 
-@pytest.mark.parametrize("module", list(modules()))
+@pytest.mark.parametrize("module", modules())
 def test_imports_point_downwards(module: str) -> None:
     for imported in imports(module):
         if imported.startswith("sweeptrail."):
@@ -134,6 +137,7 @@ def test_what_works_without_torch_and_mlflow_does_not_load_them(module: str) -> 
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.slow
 def test_a_worker_loads_neither_mlflow_nor_pandas() -> None:
     code = "import sys, sweeptrail.fashion_mnist.train; print(*{'mlflow', 'pandas', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import family, new_store, start
+from tests.commands import family, new_store, program, start
 from tests.steered import begun
 from tests.waiting import PATIENCE, wait_for
 
@@ -128,7 +128,7 @@ def train(manager, *, lr: float = 0.1):
     for epoch in manager.epochs(2):
         manager.log(loss=lr)
         if epoch == 2:
-            Path("hangs").touch()
+            Path(f"hangs {lr}").touch()
             time.sleep(10_000)
 
 try:
@@ -143,13 +143,13 @@ def test_ctrl_c_raises_keyboard_interrupt_and_the_runs_are_killed(tmp_path: Path
     (tmp_path / "script.py").write_text(HANGING)
     new_store(tmp_path)
     with begun(sys.executable, "script.py", cwd=tmp_path, output=tmp_path / "output") as process:
-        wait_for(lambda: (tmp_path / "hangs").exists() or process.poll() is not None)
+        wait_for(lambda: len(list(tmp_path.glob("hangs *"))) == 2 or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(PATIENCE) == 7, (tmp_path / "output").read_text()
     output = (tmp_path / "output").read_text()
     assert output.splitlines()[-1] == "interrupted"
     assert "Traceback" not in output
-    synced = start(sys.executable, "-m", "sweeptrail", "sync", cwd=tmp_path)
+    synced = program("sync", cwd=tmp_path)
     assert synced.returncode == 0, synced.stderr
     parent, children = family(tmp_path)
     assert [run.info.status for run in (parent, *children)] == ["KILLED"] * 3

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sweeptrail.cli import main
-from tests.commands import client, family, new_store, start
+from tests.commands import client, family, new_store, program, start
 
 pytestmark = pytest.mark.slow
 
@@ -325,7 +325,7 @@ def test_a_module_that_fails_in_the_workers_alone_makes_its_runs_fail_with_the_r
     module("late", LATE)
     new_store(folder)
     options = ["--report", "false", "--register", "none"]
-    done = start(sys.executable, "-m", "sweeptrail", "sweep", "late:train", "lr=0.1,0.2", *options, cwd=folder)
+    done = program("sweep", "late:train", "lr=0.1,0.2", *options, cwd=folder)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "importing it failed with OSError: only once" in done.stdout

@@ -1,7 +1,6 @@
 """Sweeps of tasks of three kinds are killed again and again: nothing is lost, nothing twice, no number changes."""
 
 import random
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pytest
 
 from tests.commands import client, family, new_store
 from tests.server import kill_group
-from tests.steered import begun
+from tests.steered import begun_program
 from tests.test_faults import DURATIONS, KILLS_A_SWEEP, let_write, written
 from tests.waiting import PATIENCE
 
@@ -79,7 +78,7 @@ def going(task: str, folder: Path) -> "AbstractContextManager[Popen[bytes]]":
     options = ["--goal", GOALS[task], "--report", "false", "--register", "none", "--delivery-timeout", str(PATIENCE)]
     new = ["sweep", f"tasks:{task}", "lr=0.1,0.03,0.01,0.003", *options]
     words = ["resume", "latest"] if list(folder.glob("runs/*/sweep.json")) else new
-    return begun(sys.executable, "-m", "sweeptrail", *words, cwd=folder, output=folder / "output")
+    return begun_program(*words, cwd=folder, output=folder / "output")
 
 
 def finished(task: str, folder: Path) -> Told:

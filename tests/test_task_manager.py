@@ -532,6 +532,7 @@ print(*result.metrics.values(), result.error)
 """
 
 
+@pytest.mark.slow
 def test_torch_that_a_task_imports_late_is_seeded(tmp_path: Path) -> None:
     expected = [random.Random(5).random(), float(torch.rand(1, generator=torch.Generator().manual_seed(5)))]
     done = start(sys.executable, "-c", SEEDING, cwd=tmp_path)

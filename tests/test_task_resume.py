@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from sweeptrail.outbox import sweep_folder
-from tests.commands import SMALL, family, new_store, start
+from tests.commands import SMALL, family, new_store, program
 from tests.steered import begun
 from tests.waiting import FOR_EVER, PATIENCE, wait_for
 
@@ -38,7 +38,7 @@ ENDING = ("--report", "false", "--register", "none", "--engine", "serial")
 
 
 def sweeptrail(*arguments: str, cwd: Path) -> tuple[int, str]:
-    done = start(sys.executable, "-m", "sweeptrail", *arguments, cwd=cwd)
+    done = program(*arguments, cwd=cwd)
     assert "Traceback" not in done.stdout + done.stderr
     return done.returncode, done.stdout + done.stderr
 

@@ -1,13 +1,12 @@
 """A sweep that version 0.1 began, and that was killed in the middle, goes on with this one."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pandas
 import pytest
 
-from tests.commands import client, family, start
+from tests.commands import client, family, program
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -24,7 +23,7 @@ def table(path: Path) -> pandas.DataFrame:
 def test_a_sweep_of_version_0_1_goes_on_and_ends_with_the_numbers_of_an_undisturbed_one(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "begun"
     shutil.copytree(DATA / "version_0_1", folder)
-    resumed = start(sys.executable, "-m", "sweeptrail", "resume", *PATIENTLY, cwd=tmp_path)
+    resumed = program("resume", *PATIENTLY, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     undisturbed, found = table(DATA / "version_0_1_results.csv"), table(folder / "results.csv")
     finished_before = found["run"] == 1
@@ -42,7 +41,7 @@ def test_a_sweep_of_version_0_1_goes_on_and_ends_with_the_numbers_of_an_undistur
 
 def test_a_sweep_of_version_0_1_is_compared_as_before(tmp_path: Path) -> None:
     shutil.copytree(DATA / "version_0_1", tmp_path / "runs" / "begun")
-    compared = start(sys.executable, "-m", "sweeptrail", "compare", cwd=tmp_path)
+    compared = program("compare", cwd=tmp_path)
     assert compared.returncode == 0, compared.stderr
     heads, first, *_ = compared.stdout.splitlines()
     assert heads.split() == ["rank", "lr", "batch_size", "shuffle", "validation", "accuracy", "test", "accuracy", "run"]

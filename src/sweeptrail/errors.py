@@ -15,6 +15,7 @@ SweeptrailError                 the work failed                              exi
     └── BusyError               another process is telling it right now
 
 Cancelled (BaseException)       somebody asked for the end; no failure of anything
+Paused (BaseException)          a run has got as far as it was sent; no failure either
 """
 
 from collections.abc import Iterable
@@ -87,6 +88,10 @@ class BusyError(DeliveryError):
 
 class Cancelled(BaseException):
     """The run must end now; raised in the main thread wherever it is, so that `finally` blocks run."""
+
+
+class Paused(BaseException):
+    """The run has got as far as it was sent; raised where an epoch ends, so that nothing behind the loop runs."""
 
 
 def one_line(error: BaseException, longest: int = 300) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Value = bool | int | float | str
-Status = Literal["FINISHED", "FAILED", "KILLED"]
+Status = Literal["FINISHED", "FAILED", "KILLED", "PAUSED"]
+"""How a run ended; PAUSED is one that may go on in the same sitting, RUNNING for MLflow."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Job:
     """Names of the sinks that are built where the run is carried out."""
     epochs: int | None = None
     """How many are planned, when that is known."""
+    pause_after: int | None = None
+    """The epoch after which it pauses; None for a run that goes to its end."""
+    former_keys: tuple[str, ...] = ()
+    """Those it had when it was asked for fewer epochs: their checkpoints are its own."""
     threads: int = 1
     cost: float = 0.0
     """How long it may take, in units of the task's own: the longest begins first."""
@@ -138,6 +143,8 @@ class RunResult:
     """Seconds it took in its last sitting; None where nobody has counted them."""
     latest: Mapping[str, float] = field(default_factory=dict)
     """What was logged by steps, each metric as it was at its highest step."""
+    stopped_early: str = ""
+    """Why a FINISHED run was not taken further, `after 3 epochs, place 5 of 8`; empty for one that is whole."""
 
     @property
     def finals(self) -> dict[str, float]:

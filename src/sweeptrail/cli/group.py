@@ -1,5 +1,6 @@
 """The command `sweeptrail`, and how every error becomes its lines and its exit code."""
 
+import signal
 from typing import Any
 
 import click
@@ -19,6 +20,9 @@ class Commands(click.Group):
             for line in shown(str(error)).splitlines():
                 click.echo(f"error: {line}", err=True)
             context.exit(error.exit_code)
+        except KeyboardInterrupt:  # before the command listens to signals itself
+            click.echo("sweeptrail: stopped", err=True)
+            context.exit(128 + signal.SIGINT)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

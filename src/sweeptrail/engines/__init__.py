@@ -30,6 +30,8 @@ class Options:
     """Of a cluster; else RAY_ADDRESS, else one of this machine's own."""
     modules: tuple[str, ...] = ()
     """Names of modules of the current folder that a cluster does not have."""
+    is_adaptive: bool = False
+    """Whether jobs are chosen by what came of others, so that none is taken before there is room."""
     tracking_uri: str = field(default="", repr=False)
     """The server that workers report to whose machine does not have the sweep's folder."""
     sweep_folder: Path | None = None

@@ -4,7 +4,8 @@ import contextlib
 import os
 import time
 import traceback
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
+from typing import Protocol
 
 from sweeptrail.engines import Crew, Engine, Work
 from sweeptrail.errors import Cancelled
@@ -35,25 +36,53 @@ def longest_first(jobs: Iterable[Job]) -> list[Job]:
     return sorted(jobs, key=lambda job: (-job.cost, job.index))
 
 
-def results(engine: Engine, work: Work, jobs: Iterable[Job]) -> Generator[RunResult, None, None]:
-    """Have the jobs carried out, and yield their results as they come.
+class Source(Protocol):
+    """Where jobs come from."""
 
-    A job is taken when there is room for it, and handed out before the result is yielded that made the room: no
+    def ask(self) -> Job | None:
+        """Return the next job; None while there is none, and for good when nothing is being carried out."""
+
+    def tell(self, result: RunResult) -> None:
+        """Hear how one of the jobs has ended, before the next is asked for."""
+
+
+class Listed:
+    """Jobs that are known beforehand."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs = iter(jobs)
+
+    def ask(self) -> Job | None:
+        return next(self._jobs, None)
+
+    def tell(self, result: RunResult) -> None:
+        pass
+
+
+def results(engine: Engine, work: Work, jobs: Iterable[Job]) -> Generator[RunResult, None, None]:
+    """Have these jobs carried out, and yield their results as they come."""
+    return answers(engine, work, Listed(jobs))
+
+
+def answers(engine: Engine, work: Work, source: Source) -> Generator[RunResult, None, None]:
+    """Have the jobs of a source carried out, and yield their results as they come.
+
+    A job is asked for when there is room for it, and handed out before the result is yielded that made the room: no
     worker waits for the caller. Closing the generator cancels what is left.
     """
-    waiting = iter(jobs)
-    first = next(waiting, None)
+    first = source.ask()
     if first is None:
         return
     with engine.open(work) as crew:
         crew.submit(first)
         while crew:
-            _fill(crew, waiting)
+            _fill(crew, source)
             result = crew.next_result()
-            _fill(crew, waiting)
+            source.tell(result)
+            _fill(crew, source)
             yield result
 
 
-def _fill(crew: Crew, waiting: Iterator[Job]) -> None:
-    while crew.has_room and (job := next(waiting, None)):
+def _fill(crew: Crew, source: Source) -> None:
+    while crew.has_room and (job := source.ask()):
         crew.submit(job)

@@ -120,6 +120,30 @@ class Version(facts.Candidate):
 
 
 @dataclass(frozen=True)
+class Decided:
+    """A combination was chosen, or sent further: for the sweep's folder alone, before its run begins."""
+
+    kind: ClassVar = "decided"
+    trial: int
+    """Its number, from 1."""
+    time: int
+    runs: Mapping[str, str] = field(default_factory=dict)
+    """The key of each of its runs, one for each seed, by the run's number."""
+    params: Mapping[str, str] = field(default_factory=dict)
+    """As a person would write them; empty where it is known already."""
+    epochs: int | None = None
+    """The epoch that it is sent to; None for to its end."""
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The run has got as far as it was sent, and may go on."""
+
+    kind: ClassVar = "paused"
+    time: int
+
+
+@dataclass(frozen=True)
 class Closed:
     """The run is over."""
 
@@ -136,8 +160,8 @@ class Unknown:
 
 
 Entry = (
-    Opened | Params | Tags | Metrics | EpochMetrics | FinalMetrics | Artifact | Link | Note | Dataset | Version | Closed
-    | Unknown
+    Opened | Params | Tags | Metrics | EpochMetrics | FinalMetrics | Artifact | Link | Note | Dataset | Version
+    | Decided | Paused | Closed | Unknown
 )  # fmt: skip
 
 KINDS: Mapping[str, Any] = {
@@ -154,6 +178,8 @@ KINDS: Mapping[str, Any] = {
         Note,
         Dataset,
         Version,
+        Decided,
+        Paused,
         Closed,
     )
 }

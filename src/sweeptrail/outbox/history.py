@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeptrail.outbox import journal
-from sweeptrail.outbox.entries import Closed, EpochMetrics, FinalMetrics, Metrics, Opened, Params, Tags
+from sweeptrail.outbox.entries import Closed, Entry, EpochMetrics, FinalMetrics, Metrics, Opened, Params, Paused, Tags
 from sweeptrail.records import Epoch, RunResult, Status
 from sweeptrail.tracking import tags
 
@@ -24,10 +24,14 @@ class History:
     steps: Mapping[tuple[str, int], tuple[float, ...]] = field(default_factory=dict)
     """What was logged by steps: the values of each metric at each step, mostly one."""
     status: Status | None = None
-    """How it ended; None while it is open, or if it never began."""
+    """How it ended, or that it is PAUSED; None while it is carried out, or if it never began."""
     has_begun: bool = False
     reason: str = ""
     """Why it ended as it did, when it did not finish."""
+    stopped_early: str = ""
+    """Why it was not taken further."""
+    finished: "History | None" = None
+    """What it was when it last finished, for one that was sent further later."""
     time: float = 0.0
     """Seconds since 1970, when it ended."""
     duration: float | None = None
@@ -39,49 +43,78 @@ class History:
     @property
     def is_open(self) -> bool:
         """Whether it has begun, or gone on, and not ended."""
-        return self.has_begun and self.status is None
+        return self.has_begun and self.status in (None, "PAUSED")
 
 
 def read_history(folder: Path, run: int) -> History:
     """Return what the journal in the folder says of the run with this number."""
-    epochs: dict[int, Epoch] = {}
-    final: dict[str, float] = {}
-    steps: dict[tuple[str, int], tuple[float, ...]] = {}
-    opened_with: dict[str, str] = {}
-    params: dict[str, str] = {}
-    has_begun, reason, began, time = False, "", 0.0, 0.0
-    status: Status | None = None
+    found = _Reader(run)
     for entry, _ in journal.read(folder / journal.FILE_NAME):
+        found.take(entry)
+        found.measure(entry)
+    return found.history()
+
+
+class _Reader:
+    """What the records up to now add up to."""
+
+    def __init__(self, run: int) -> None:
+        self._run = run
+        self._epochs: dict[int, Epoch] = {}
+        self._final: dict[str, float] = {}
+        self._steps: dict[tuple[str, int], tuple[float, ...]] = {}
+        self._tags: dict[str, str] = {}
+        self._params: dict[str, str] = {}
+        self._has_begun, self._reason, self._stopped_early, self._began, self._time = False, "", "", 0.0, 0.0
+        self._status: Status | None = None
+        self._finished: History | None = None
+
+    def take(self, entry: Entry) -> None:
+        """Take up what a record says of the run's beginnings and ends."""
         match entry:
             case Opened():
-                has_begun, status, reason, began = True, None, "", entry.time / 1000
-                opened_with.update(entry.tags)
+                self._has_begun, self._status, self._reason, self._began = True, None, "", entry.time / 1000
+                self._tags.update(entry.tags)
+                self._stopped_early = entry.tags.get(tags.STOPPED_EARLY, "")
+            case Tags():
+                self._reason = entry.values.get(tags.REASON, self._reason)
+                self._stopped_early = entry.values.get(tags.STOPPED_EARLY, self._stopped_early)
+            case Paused():
+                self._status, self._time = "PAUSED", entry.time / 1000
+            case Closed():
+                self._status, self._time = entry.status, entry.time / 1000
+                if entry.status == "FINISHED":
+                    self._finished = replace(self.history(), finished=None)
+
+    def measure(self, entry: Entry) -> None:
+        """Take up what a record says of its numbers."""
+        match entry:
             case EpochMetrics():
-                epochs[entry.step] = epoch_of(entry, run)
+                self._epochs[entry.step] = epoch_of(entry, self._run)
             case FinalMetrics():
-                final.update(entry.values)
+                self._final.update(entry.values)
             case Metrics():
                 for name, value in entry.values.items():
-                    steps[name, entry.step] = (*steps.get((name, entry.step), ()), value)
+                    self._steps[name, entry.step] = (*self._steps.get((name, entry.step), ()), value)
             case Params():
-                params.update(entry.values)
-            case Tags():
-                reason = entry.values.get(tags.REASON, reason)
-            case Closed():
-                status, time = entry.status, entry.time / 1000
-    duration = time - began if status else None
-    return History(
-        epochs=tuple(epochs.values()),
-        metrics=final,
-        steps=steps,
-        status=status,
-        has_begun=has_begun,
-        reason=reason,
-        time=time,
-        duration=duration,
-        tags=opened_with,
-        params=params,
-    )
+                self._params.update(entry.values)
+
+    def history(self) -> History:
+        """Return the story up to now."""
+        return History(
+            epochs=tuple(self._epochs.values()),
+            metrics=dict(self._final),
+            steps=dict(self._steps),
+            status=self._status,
+            has_begun=self._has_begun,
+            reason=self._reason,
+            stopped_early=self._stopped_early,
+            finished=self._finished,
+            time=self._time,
+            duration=self._time - self._began if self._status else None,
+            tags=self._tags,
+            params=self._params,
+        )
 
 
 def epoch_of(entry: EpochMetrics, run: int) -> Epoch:
@@ -113,7 +146,12 @@ def latest(steps: Mapping[tuple[str, int], tuple[float, ...]]) -> dict[str, floa
 
 
 def ended(index: int, name: str, params: Mapping[str, object], history: History) -> RunResult | None:
-    """Return the result of a run with this history; None while it has not ended."""
+    """Return the result of a run with this history; None while it has not ended.
+
+    One that has finished and was sent further since counts as what it was, until it has got there.
+    """
+    if history.finished and history.status in (None, "PAUSED", "KILLED"):
+        history = history.finished
     if history.status is None:
         return None
     return RunResult(
@@ -127,4 +165,5 @@ def ended(index: int, name: str, params: Mapping[str, object], history: History)
         error=history.reason or None,
         time=history.time,
         duration=history.duration,
+        stopped_early=history.stopped_early,
     )

@@ -12,6 +12,7 @@ from sweeptrail.outbox.entries import (
     Artifact,
     Closed,
     Dataset,
+    Decided,
     Link,
     Metrics,
     Note,
@@ -97,6 +98,26 @@ class ParentJournal:
             Tags({tags.CHAMPION: name}),
             Link(tags.CHAMPION_RUN_ID, identity),
         )
+
+    def decide(
+        self,
+        trial: int,
+        *,
+        runs: Mapping[int, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        epochs: int | None = None,
+    ) -> None:
+        """Keep that a combination was chosen, whose runs have these keys, or that it is sent to this epoch."""
+        keys = {str(index): key for index, key in (runs or {}).items()}
+        self._journal.write(Decided(trial, milliseconds(time.time()), keys, params or {}, epochs))
+
+    def begun(self) -> list[float]:
+        """Return when each sitting up to now began, in seconds since 1970."""
+        return [entry.time / 1000 for entry, _ in read(self._journal.path) if isinstance(entry, Opened)]
+
+    def decisions(self) -> list[Decided]:
+        """Return what was decided up to now."""
+        return [entry for entry, _ in read(self._journal.path) if isinstance(entry, Decided)]
 
     def close(self, status: Status, reason: str = "") -> None:
         """Say how the sweep ended, and why it did not finish."""

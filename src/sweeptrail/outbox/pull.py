@@ -1,12 +1,22 @@
 """Makes the folder of a sweep from what the tracking server knows of it."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweeptrail.errors import RefusedError
 from sweeptrail.outbox.delivery.state import DeliveryState
-from sweeptrail.outbox.entries import VERSION, Closed, Entry, EpochMetrics, FinalMetrics, Metrics, Opened, Params
+from sweeptrail.outbox.entries import (
+    VERSION,
+    Closed,
+    Decided,
+    Entry,
+    EpochMetrics,
+    FinalMetrics,
+    Metrics,
+    Opened,
+    Params,
+)
 from sweeptrail.outbox.history import COLUMNS
 from sweeptrail.outbox.journal import FILE_NAME, append
 from sweeptrail.outbox.sweep_folder import Description, KnownRun
@@ -42,7 +52,7 @@ def pull(uri: str, run_id: str, runs_dir: Path) -> Path | None:
     children = [child for child in server.children(parent) if tags.IDENTITY in child.data.tags]
     for child in children:
         _write(server, child, folder / _name(child), parent)
-    _write(server, parent, folder, None)
+    _write(server, parent, folder, None, _decisions(children))
     Description(
         identity=parent.data.tags[tags.IDENTITY],
         created=parent.info.start_time / 1000,
@@ -68,7 +78,26 @@ def _name(child: Run) -> str:
     return name if name.startswith(f"{index}_") and "/" not in name and "\0" not in name else f"{int(index)}_renamed"
 
 
-def _write(server: TrackingServer, run: Run, folder: Path, parent: Run | None) -> None:
+def _decisions(children: Sequence[Run]) -> list[Decided]:
+    """Return what a search had chosen, as its runs tell it."""
+    trials: dict[int, list[Run]] = defaultdict(list)
+    for child in children:
+        if tags.TRIAL in child.data.tags:
+            trials[int(child.data.tags[tags.TRIAL])].append(child)
+    return [
+        Decided(
+            number,
+            runs[0].info.start_time,
+            {run.data.tags[tags.RUN]: run.data.tags[tags.KEY] for run in runs},
+            dict(runs[0].data.params),
+        )
+        for number, runs in sorted(trials.items())
+    ]
+
+
+def _write(
+    server: TrackingServer, run: Run, folder: Path, parent: Run | None, decisions: Sequence[Decided] = ()
+) -> None:
     """Write the journal that tells what the server knows of a run, and remember that it knows."""
     path = folder / FILE_NAME
     opened = Opened(
@@ -81,7 +110,7 @@ def _write(server: TrackingServer, run: Run, folder: Path, parent: Run | None) -
     )
     is_over = run.info.status != "RUNNING"
     closed = [Closed(run.info.status, run.info.end_time or 0)] if is_over else []
-    append(path, opened, Params(run.data.params), *_measured(server, run), *closed)
+    append(path, opened, Params(run.data.params), *decisions, *_measured(server, run), *closed)
     state = DeliveryState(path, server.uri)
     state.run_id, state.experiment_id = run.info.run_id, run.info.experiment_id
     state.offset = path.stat().st_size

@@ -21,6 +21,7 @@ from sweeptrail.outbox.entries import (
     Metrics,
     Opened,
     Params,
+    Paused,
     Tags,
     Version,
     milliseconds,
@@ -41,6 +42,8 @@ TAG_LENGTH = 500
 
 SYNC_INTERVAL = 1.0
 """Seconds between two syncs to disk of what is told between epochs; a kill loses nothing, a power cut that much."""
+
+AT_THE_END = "the end"
 
 STACK = "stack.txt"
 """Where the threads of a run were that took too long."""
@@ -79,9 +82,21 @@ class RunJournal(Sink):
                 parent=self._parent,
                 version=VERSION,
             ),
-            *([Tags({tags.REASON: ""})] if self._before.reason else []),
-            Params(params),
+            *self._changes(),
+            # Of those that it has, MLflow would refuse another value: the number of epochs may be another.
+            Params({name: value for name, value in params.items() if name not in self._before.params}),
         )
+
+    def _changes(self) -> Iterator[Tags]:
+        """Yield the tags that are others now that the run goes on."""
+        before = self._before
+        found = {tags.REASON: ""} if before.reason else {}
+        if before.stopped_early:
+            found[tags.STOPPED_EARLY] = ""
+        if before.has_begun and tags.EPOCHS in self._tags:  # it was asked for more epochs
+            found |= {name: self._tags[name] for name in (tags.KEY, tags.EPOCHS)}
+        if found:
+            yield Tags(found)
 
     def epoch(self, epoch: Epoch) -> None:
         before = {known.epoch: known for known in self._before.epochs}.get(epoch.epoch)
@@ -130,7 +145,7 @@ class RunJournal(Sink):
         last_step = result.epochs[-1].epoch if result.epochs else 0
         final: list[Entry] = []
         before = {name: value for name, value in self._before.metrics.items() if name in result.metrics}
-        if result.metrics and (not before or self._differs("the end", before, result.metrics)):
+        if result.metrics and (not before or self._differs(AT_THE_END, before, result.metrics)):
             final = [
                 FinalMetrics(result.metrics, last_step, milliseconds(result.time)),
                 Tags({tags.FINAL: ",".join(result.metrics)}),
@@ -141,7 +156,8 @@ class RunJournal(Sink):
     def _differs(self, when: str, before: Mapping[str, float], now: Mapping[str, float]) -> bool:
         """Tell whether something was measured otherwise than before; note the first time."""
         different = [name for name in now if not _same(before.get(name), now[name])]
-        if different and not self.remarks:
+        is_expected = tags.EPOCHS in self._tags and when == AT_THE_END  # of more epochs than before
+        if different and not self.remarks and not is_expected:
             name = different[0]
             self.remarks = [
                 f"{name} at {when} is {now[name]}, and was {before.get(name)} before the run went on: "
@@ -200,6 +216,12 @@ def keep_stack(run_folder: Path, stack: bytes) -> None:
         write_whole(run_folder / STACK, stack)
 
 
+def close_stopped(job: Job, result: RunResult) -> None:
+    """End as FINISHED the journal of a run that has paused and is not taken further."""
+    tagged = {tags.STOPPED_EARLY: result.stopped_early, tags.REASON: ""}
+    append(Path(job.folder) / FILE_NAME, Tags(tagged), *_ending(Path(job.folder), result))
+
+
 def close_open_runs(sweep_folder: Path, reason: str) -> int:
     """End as KILLED what is open below a folder whose processes are gone; return how many runs that were."""
     closed = 0
@@ -234,7 +256,7 @@ def _model_files(run_folder: Path, model: str) -> list[Artifact]:
 
 
 def _ending(folder: Path, result: RunResult) -> Iterator[Entry]:
-    """Yield what the journal says at the end of a run: why it did not finish, its files, its status."""
+    """Yield what the journal says when a run ends or pauses: why it did not finish, its files, its status."""
     if result.error:
         write_whole(folder / "error.txt", result.error)
         yield Artifact("error.txt")
@@ -245,6 +267,9 @@ def _ending(folder: Path, result: RunResult) -> Iterator[Entry]:
         if path.is_file() and path.stat().st_size:
             yield Artifact(path.name)
     yield from _event_files(folder)
+    if result.status == "PAUSED":
+        yield Paused(milliseconds(result.time))
+        return
     yield Closed(result.status, milliseconds(result.time))
 
 

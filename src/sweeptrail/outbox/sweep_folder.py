@@ -29,6 +29,8 @@ class KnownRun:
     name: str
     key: str
     """A hash of all that changes its numbers."""
+    former_keys: Sequence[str] = ()
+    """Those it had when it was asked for fewer epochs."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _telling(names: Iterable[str], ranking: str) -> list[str]:
     ]
 
 
-OWN = ("rank", "sweep", "seeds", "run", "run_id")
+OWN = ("rank", "sweep", "seeds", "stopped_early", "run", "run_id")
 """The leaderboard's own columns."""
 
 
@@ -79,6 +79,7 @@ def table_rows(board: Leaderboard) -> list[dict[str, Any]]:
     params = list(dict.fromkeys(name for row in board.rows for name in row.params))
     finals = final_names(board, most=1000)
     ranking = metric_column(board.ranking, params, OWN)
+    is_stopping = any(row.runs[0].result.stopped_early for row in board.rows)
     return [
         {
             "rank": row.rank,
@@ -89,6 +90,7 @@ def table_rows(board: Leaderboard) -> list[dict[str, Any]]:
             f"{ranking}_low": row.interval[0] if row.interval else None,
             f"{ranking}_high": row.interval[1] if row.interval else None,
             "seeds": len(row.runs),
+            **({"stopped_early": row.runs[0].result.stopped_early} if is_stopping else {}),
             **{metric_column(name, params, OWN): mean_of(row, name) for name in finals},
             "run": row.runs[0].result.name,
             "run_id": row.runs[0].run_id,

@@ -88,7 +88,8 @@ DEFAULT_GOALS = (
 def make_leaderboard(runs: Iterable[RankedRun], goal: Goal | None = None) -> Leaderboard:
     """Rank what the runs have reached, by this goal or else by their own; nan comes last, ties go by the run's number.
 
-    A run without the goal's metric is not ranked. A combination has a row for each sweep: what two sweeps
+    Those that were stopped early come after those that were taken further. A run without the goal's metric is
+    not ranked. A combination has a row for each sweep: what two sweeps
     differ in need not be among their hyperparameters, and a run repeated with the same seed says nothing
     about chance. Raises SettingsError when no goal is given and the sweeps have different ones.
     """
@@ -167,9 +168,14 @@ def _row(group: Sequence[RankedRun], goal: Goal) -> Row:
     return Row(0, _without_seed(group[0]), tuple(best_first), mean, deviation, interval)
 
 
-def _order(row: Row, goal: Goal) -> tuple[bool, float, str, int]:
+def _order(row: Row, goal: Goal) -> tuple[float, bool, float, str, int]:
     first = min(row.runs, key=lambda run: run.result.index)
-    return (*goal.rank(row.mean), first.sweep, first.result.index)
+    return (-taken_to(first.result), *goal.rank(row.mean), first.sweep, first.result.index)
+
+
+def taken_to(result: RunResult) -> float:
+    """Return after how many epochs a run was stopped early; infinity for one that is whole."""
+    return result.epochs[-1].epoch if result.stopped_early and result.epochs else math.inf
 
 
 def spread(values: Sequence[float]) -> tuple[float, float | None, tuple[float, float] | None]:

@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterable, Iterator
 
 from sweeptrail.results.columns import final_names
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, all_runs, final_metrics, mean_of
-from sweeptrail.results.words import as_sentence, in_words, number, unranked, verdict, why_no_champion, why_unranked
+from sweeptrail.results.words import (
+    as_sentence,
+    in_words,
+    number,
+    saved,
+    unranked,
+    verdict,
+    why_no_champion,
+    why_unranked,
+)
 from sweeptrail.tracking.ui_links import Where, resolve
 
 LENGTH = 7500
@@ -44,6 +53,7 @@ def note(
         remark,
         _champion(board, link),
         *_fitting([_escaped(verdict(board), VERDICT_ROOM)], VERDICT_ROOM),
+        saved(board),
         "\n".join(table),
         "\n".join(failures),
         files,
@@ -68,10 +78,15 @@ def _table(board: Leaderboard, link: Callable[[RankedRun], str], room: int) -> I
         return
     repeated, finals = any(len(row.runs) > 1 for row in board.rows), final_names(board)
     heads = ["rank", "best run" if repeated else "run", in_words(board.ranking)]
+    is_stopping = any(row.runs[0].result.stopped_early for row in board.rows)
     heads += [*(["95 % interval", "seeds"] if repeated else []), *map(in_words, finals)]
-    yield _row(heads)
-    yield _row(["---:", ":---", *["---:"] * (len(heads) - 2)])
-    lines = (_row(_cells(row, link, finals, repeated=repeated)) for row in board.rows[:ROWS])
+    yield _row([*heads, *(["stopped early"] if is_stopping else [])])
+    yield _row(["---:", ":---", *["---:"] * (len(heads) - 2), *([":---"] if is_stopping else [])])
+    cells = (
+        (_cells(row, link, finals, repeated=repeated), [row.runs[0].result.stopped_early] if is_stopping else [])
+        for row in board.rows[:ROWS]
+    )
+    lines = (_row([*known, *stopped]) for known, stopped in cells)
     shown = list(_fitting(lines, room))
     yield from shown
     if more := len(board.rows) - len(shown):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from sweeptrail.outbox.delivery.state import DeliveryState
@@ -13,6 +14,7 @@ from sweeptrail.results.columns import csv_text, final_names
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, final_metrics, make_leaderboard
 from sweeptrail.results.markdown import note
 from sweeptrail.results.runs_on_disk import RUNS, as_json
+from sweeptrail.results.words import plural
 from sweeptrail.system.files import write_whole
 
 LEADERBOARD = "leaderboard.csv"
@@ -45,8 +47,8 @@ class Standings:
         return time.monotonic() - self._written > INTERVAL
 
     def board(self, results: Iterable[RunResult]) -> Leaderboard:
-        """Return the leaderboard of these runs."""
-        return make_leaderboard(self._ranked_run(result) for result in results)
+        """Return the leaderboard of these runs; what has paused stands as if it were stopped now."""
+        return make_leaderboard(self._ranked_run(_as_it_stands(result)) for result in results)
 
     def write(self, board: Leaderboard) -> None:
         """Write leaderboard.csv, and tell of it, of the ranking and of the champion."""
@@ -76,3 +78,9 @@ class Standings:
 
     def _run_folder(self, result: RunResult) -> Path:
         return self._parent.folder / result.name
+
+
+def _as_it_stands(result: RunResult) -> RunResult:
+    if result.status != "PAUSED":
+        return result
+    return replace(result, status="FINISHED", stopped_early=f"so far, after {plural('epoch', len(result.epochs))}")

@@ -97,6 +97,7 @@ def _result(child: Run, columns: Sequence[str] | None, table: Mapping[int, list[
         error=child.data.tags.get(tags.REASON) or None,
         time=end / 1000,
         duration=(end - start) / 1000 if end else None,
+        stopped_early=child.data.tags.get(tags.STOPPED_EARLY, ""),
     )
 
 

@@ -64,7 +64,7 @@ def verdict(board: Leaderboard) -> str:
 
     Whether they can be told apart says Welch's t-test, two-sided, at 5 % (B. L. Welch, Biometrika 34, 1947).
     """
-    rivals = [row for row in board.rows[:2] if math.isfinite(row.mean)]
+    rivals = [row for row in board.rows[:2] if math.isfinite(row.mean) and not row.runs[0].result.stopped_early]
     if len(rivals) < 2:
         return ""
     first, second = rivals
@@ -92,6 +92,20 @@ def _welch(first: Row, second: Row) -> float:
         [part**2 / (len(row.runs) - 1) for part, row in zip(errors, (first, second), strict=True)]
     )
     return 2 * float(stdtr(freedom, -abs(first.mean - second.mean) / math.sqrt(error)))
+
+
+def saved(board: Leaderboard) -> str:
+    """Say in one sentence what early stopping has spent; nothing where it has stopped none, or left none whole."""
+    runs = [run.result for row in board.rows for run in row.runs]
+    counts = [result.epochs[-1].epoch if result.epochs else 0 for result in runs]
+    stopped = sum(bool(result.stopped_early) for result in runs)
+    whole = max((count for count, result in zip(counts, runs, strict=True) if not result.stopped_early), default=0)
+    if not stopped or not whole:
+        return ""
+    return (
+        f"{stopped} of {len(runs)} runs were stopped early: "
+        f"{sum(counts)} of {whole * len(runs)} epochs ({sum(counts) / (whole * len(runs)):.0%})."
+    )
 
 
 def why_no_champion(board: Leaderboard) -> str:

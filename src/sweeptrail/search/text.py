@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sweeptrail.search.ranges import Range, read_range
+
 LARGEST = 2**53
 """No number here needs to be larger, and up to here every whole number is exact everywhere."""
 
@@ -36,12 +38,14 @@ class Parameter:
     """Whether runs that differ in it alone are different runs."""
 
     def values(self, text: str) -> Any:
-        """Return the value, for an axis the tuple of values, that a text stands for.
+        """Return the value, for an axis the tuple or the Range of values, that a text stands for.
 
         Raises ValueError, whose text says what came, what was expected and what to write.
         """
         if not (text.strip() or self.default):
             raise ValueError(f"{self.name}: expected {self.expected}, got nothing; {self._cure}")
+        if self.is_axis and (found := self._range(text)) is not None:
+            return found
         values: list[Any] = []
         for item, is_quoted in _items(text) if self.is_axis else [(text.strip(), False)]:
             if not (item or is_quoted):
@@ -50,6 +54,13 @@ class Parameter:
         if twice := [value for value, count in Counter(values).items() if count > 1]:
             raise ValueError(f"{self.name}: {twice[0]} is given twice in {text!r}; write each value once")
         return tuple(values) if self.is_axis else values[0]
+
+    def _range(self, text: str) -> Range | None:
+        try:
+            return read_range(text, self.value)
+        except ValueError as error:
+            message = str(error)
+            raise ValueError(message if message.startswith(f"{self.name}: ") else f"{self.name}: {message}") from None
 
     def value(self, text: str) -> Any:
         """Return the one value that a text stands for; raises ValueError as `values` does."""
@@ -60,6 +71,8 @@ class Parameter:
 
     def text(self, value: Any) -> str:
         """Return a value as a person would write it, which `values` reads back."""
+        if isinstance(value, Range):
+            return str(value)
         if self.is_axis:
             return ",".join(self.default_word if item is None else _item_text(item) for item in value)
         return self.value_text(value)

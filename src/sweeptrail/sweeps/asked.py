@@ -4,14 +4,19 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sweeptrail.errors import SettingsError
 from sweeptrail.search import listed
+from sweeptrail.search.ranges import Range
+from sweeptrail.search.strategy import single, varies
 from sweeptrail.search.text import Parameter
 from sweeptrail.sweeps.options import NAME, RUNS
 from sweeptrail.sweeps.settings import parameters_of
-from sweeptrail.tasks.function import SEED, THREADS
-from sweeptrail.tasks.task import DEFAULT_TASK, Task, find_task
+from sweeptrail.tasks.task import DEFAULT_TASK, EPOCHS, SEED, THREADS, Task, find_task
+
+FIXED = (NAME, "search", "stop", "eta", "min_epochs")
+"""What a sweep keeps, beside what changes numbers."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +101,20 @@ def _plain(words: Sequence[str], problems: list[str], space: str) -> Iterator[st
 def merged(parameters: Sequence[Parameter], recorded: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """Return the settings of a sweep that goes on, from those it had and those that are given now.
 
-    More values of an axis are added to those it had. Raises SettingsError with a line for each
-    setting that would change numbers that are there already.
+    More values of an axis are added to those it had, a range replaces one that lies in it, and more epochs
+    go on with the same runs. Raises SettingsError with a line for each setting that would change
+    numbers that are there already.
     """
     changes, problems = dict(given), []
     for each in parameters:
-        if each.name not in given or each.name not in recorded:
+        had, text = recorded.get(each.name, each.default if each.name in FIXED else None), given.get(each.name)
+        if had is None or text is None:
             continue
-        had, text = recorded[each.name], given[each.name]
-        if each.is_axis:
+        if each.name == EPOCHS and (more := _with_more_epochs(each, had, text)):
+            changes[each.name] = more
+        elif each.is_axis:
             changes[each.name] = _with_more_values(each, had, text)
-        elif ((each.is_of_run and each.changes_numbers) or each.name == NAME) and _normal(each, text) != had:
+        elif ((each.is_of_run and each.changes_numbers) or each.name in FIXED) and _normal(each, text) != had:
             problems.append(
                 f"{each.name}: the sweep to resume has {had}, got {text}; leave {each.name} out, or start a new sweep"
             )
@@ -130,8 +138,35 @@ def _normal(parameter: Parameter, text: str) -> str:
 
 
 def _with_more_values(parameter: Parameter, recorded: str, given: str) -> str:
+    had, wanted = _both(parameter, recorded, given)
+    if not isinstance(had, Range) and not isinstance(wanted, Range):
+        return parameter.text(tuple(dict.fromkeys((*had, *wanted))))
+    for inner, outer in ((had, wanted), (wanted, had)):
+        if isinstance(outer, Range) and (
+            outer.contains(inner) if isinstance(inner, Range) else all(value in outer for value in inner)
+        ):
+            return parameter.text(outer)
+    raise SettingsError(
+        f"{parameter.name}: the sweep to resume has {recorded}, got {given}; write a range that it lies in, "
+        "or start a new sweep"
+    )
+
+
+def _with_more_epochs(parameter: Parameter, recorded: str, given: str) -> str:
+    """Return how many epochs the runs are to have; empty where they are an axis, with runs of their own for each."""
+    had, wanted = _both(parameter, recorded, given)
+    if varies(had) or varies(wanted) or not isinstance(single(wanted), int) or not isinstance(single(had), int):
+        return ""
+    if single(wanted) < single(had):
+        raise SettingsError(
+            f"{parameter.name}: the runs of the sweep to resume have {recorded}, got {given}; write more, "
+            "or start a new sweep"
+        )
+    return given
+
+
+def _both(parameter: Parameter, recorded: str, given: str) -> tuple[Any, Any]:
     try:
-        had, wanted = parameter.values(recorded), parameter.values(given)
+        return parameter.values(recorded), parameter.values(given)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    return parameter.text(tuple(dict.fromkeys((*had, *wanted))))

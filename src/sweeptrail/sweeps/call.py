@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.errors import Cancelled, SpaceError, UsageError
 from sweeptrail.search import listed
+from sweeptrail.search.ranges import looks_like_range
 from sweeptrail.search.text import Parameter
 from sweeptrail.sweeps.asked import Asked
 from sweeptrail.sweeps.dry_run import DryRun
@@ -20,12 +21,11 @@ from sweeptrail.sweeps.plan import make_plan
 from sweeptrail.sweeps.run import Outcome, engine_of, run_sweep
 from sweeptrail.system.signals import stoppable
 from sweeptrail.tasks.find import Finder, task_of
-from sweeptrail.tasks.function import SEED, THREADS
-from sweeptrail.tasks.task import Task
+from sweeptrail.tasks.task import SEED, THREADS, Task
 from sweeptrail.tracking.uri import Tracking
 
-Space = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
-"""Lists of values by name, or a list of combinations."""
+Space = Mapping[str, Sequence[Any] | str] | Sequence[Mapping[str, Any]]
+"""Lists of values or ranges (`"log:1e-4..1e-1"`) by name, or a list of combinations."""
 
 
 @overload
@@ -57,12 +57,13 @@ def sweep(
     """Carry out a task for every combination of hyperparameters, tracked, in several processes.
 
     `task` is a function `train(manager, *, lr=0.01)`, of a module, a script or a notebook, or the
-    name `module:function` of one; `space` maps hyperparameters to lists of values, or is a list of
-    combinations, `[{"lr": 0.1, "hidden": 64}, ...]`; `goal` is `max:METRIC` or `min:METRIC`.
+    name `module:function` of one; `space` maps hyperparameters to lists of values or to ranges,
+    `"log:1e-4..1e-1"`, or is a list of combinations, `[{"lr": 0.1, "hidden": 64}, ...]`; `goal` is
+    `max:METRIC` or `min:METRIC`.
     `shared` are arrays that all processes read in the same memory, as `manager.shared[name]`, and
     `valid(**hyperparameters)` leaves combinations out. `resume` is `latest`, the folder of a sweep,
     or the id of its parent run. Further settings are those of `sweeptrail sweep`:
-    `engine="serial"`, `workers=2`, `seed=[0, 1]`, `tag=["team=vision"]`.
+    `engine="serial"`, `workers=2`, `seed=[0, 1]`, `search="tpe"`, `trials=50`, `tag=["team=vision"]`.
 
     With `dry_run=True` nothing is carried out but an epoch of one run: what the sweep would do, and
     about how long it would take, is printed and returned, its runs as `.jobs`, its time as `.seconds`.
@@ -132,18 +133,20 @@ def _space(task: Task, space: Space) -> dict[str, str]:
     if not isinstance(space, Mapping):
         return _listed(task, space)
     known = {each.name: each for each in task.parameters}
+    ranges = {name: text for name, text in space.items() if isinstance(text, str) and looks_like_range(text)}
+    lists = {name: values for name, values in space.items() if name not in ranges}
     problems = [
         f"{name}: expected a list of values, got {values!r}; write [{values!r}] for a single value"
-        for name, values in space.items()
+        for name, values in lists.items()
         if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__")
     ]
     texts = {}
-    for name, values in space.items() if not problems else ():
+    for name, values in lists.items() if not problems else ():
         problems += _odd(name, values)
         texts[name] = known[name].text(tuple(values)) if name in known else ""
     if problems:
         raise SpaceError(problems)
-    return texts
+    return {name: ranges[name] if name in ranges else texts[name] for name in space}
 
 
 def _listed(task: Task, combinations: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -43,7 +43,7 @@ def sweeps(folder: Path) -> list[Path]:
 def condition(folder: Path) -> Condition:
     """Return how a sweep stands."""
     sweep = sweep_folder.read(folder)
-    counts: dict[str, int] = dict.fromkeys(("FINISHED", "FAILED", "KILLED", "OPEN", "MISSING"), 0)
+    counts: dict[str, int] = dict.fromkeys(("FINISHED", "FAILED", "KILLED", "PAUSED", "OPEN", "MISSING"), 0)
     begun = 0
     for path in folder.glob(f"*/{journal.FILE_NAME}"):
         if not path.parent.name.startswith("resumption-"):

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from sweeptrail.records import Goal
+from sweeptrail.search.problems import ASHA, GRID, RANDOM, SEARCHES
 from sweeptrail.search.text import OrNone, Parameter, boolean, duration, number, one_of
 
 AUTO = "auto"
@@ -60,6 +61,52 @@ RUNS = _own(
 
 
 OWN = (
+    _own(
+        "search",
+        GRID,
+        one_of(SEARCHES),
+        f"any of {', '.join(SEARCHES)}",
+        "how combinations are chosen: all of a `grid`, at `random`, or near those that were good (`tpe`, by Optuna)",
+        example=RANDOM,
+    ),
+    _own(
+        "trials",
+        "none",
+        OrNone("none", number(int, 1)),
+        "a whole number from 1, or none",
+        "how many combinations a search tries",
+        example="20",
+    ),
+    _own(
+        "budget",
+        "none",
+        OrNone("none", duration),
+        "a time such as 90s, 30m or 2h, or none",
+        "the time after which no run begins any more, all sittings together: `90s`, `30m`, `2h`",
+        example="30m",
+    ),
+    _own(
+        "stop",
+        "none",
+        OrNone("none", one_of((ASHA,))),
+        f"{ASHA} or none",
+        "which runs get fewer epochs: `asha` takes the best of `eta` further each time, as the goal has it",
+        example=ASHA,
+    ),
+    _own(
+        "eta",
+        "3",
+        number(int, 2),
+        "a whole number from 2",
+        "with `stop=asha`: one run of so many is taken further, to so many times the epochs",
+    ),
+    _own(
+        "min_epochs",
+        "1",
+        number(int, 1),
+        "a whole number from 1",
+        "with `stop=asha`: the epochs that each run gets",
+    ),
     _own(
         "engine",
         ENGINES[0],

@@ -1,21 +1,21 @@
-"""Checks everything before anything is trained, and says which runs there are, each as a job."""
+"""Checks everything before anything is trained."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from sweeptrail.engines import Options
 from sweeptrail.errors import SettingsError, UsageError
 from sweeptrail.outbox import sweep_folder
-from sweeptrail.outbox.history import read_history
-from sweeptrail.outbox.sweep_folder import Description, KnownRun
-from sweeptrail.records import Goal, Job
+from sweeptrail.outbox.sweep_folder import Description
+from sweeptrail.records import Goal
 from sweeptrail.results.find import find_local, nowhere
 from sweeptrail.search import text
-from sweeptrail.search.space import run_name
+from sweeptrail.search.strategy import single
 from sweeptrail.sweeps.asked import Asked, merged, with_file_read
 from sweeptrail.sweeps.settings import Settings, parameters_of, parse
-from sweeptrail.tasks.task import BUILT_IN, DEFAULT_TASK, Prepared, Task
+from sweeptrail.tasks.task import BUILT_IN, DEFAULT_TASK, EPOCHS, Prepared, Task
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import Tracking
 
@@ -37,6 +37,23 @@ class Plan:
     """Whether the runs are told to TensorBoard and to MLflow at all."""
     resumed: Path | None = None
     """The folder of the sweep that goes on; None for a new one."""
+    epochs_before: int | None = None
+    """How many its runs were asked for; None where that is not another number now."""
+
+    def options(self, folder: Path) -> Options:
+        """Return how an engine carries it out in the sweep's folder."""
+        settings = self.settings
+        return Options(
+            retries=settings["retries"],
+            workers=settings["workers"],
+            threads=settings["threads"],
+            run_timeout=settings["run_timeout"],
+            gpus_per_run=settings["gpus_per_run"],
+            modules=tuple(sorted(settings.task.modules(settings.values))),
+            is_adaptive=settings.strategy() is not None or settings.rungs() is not None,
+            tracking_uri=self.tracking.uri,
+            sweep_folder=folder if self.tracked else None,
+        )
 
 
 def make_plan(
@@ -72,11 +89,11 @@ def make_plan(
     prepared = _collect(lambda: task.prepare(right, home), problems) if is_wanted else None
     if settings:
         problems += task.problems_here(settings.values)
-        if _collect(settings.grid, problems) == []:
+        if _collect(lambda: settings.is_empty, problems):
             problems.append("no combination is valid: valid() refuses them all; write others")
     if problems or not (settings and server and prepared):
         raise UsageError(problems)
-    return Plan(settings, prepared, runs, server, tracked, resumed)
+    return Plan(settings, prepared, runs, server, tracked, resumed, _epochs_before(task, before, settings))
 
 
 def _task_of(asked: Asked, before: Description | None) -> str:
@@ -127,6 +144,14 @@ def _with_recorded(task: Task, texts: Mapping[str, str], before: Description | N
     return merged(parameters_of(task), before.settings, texts) if before else texts
 
 
+def _epochs_before(task: Task, before: Description | None, settings: Settings) -> int | None:
+    known = {each.name: each for each in task.parameters}
+    if not before or EPOCHS not in known or EPOCHS not in before.settings:
+        return None
+    had, now = (single(each) for each in (known[EPOCHS].values(before.settings[EPOCHS]), settings[EPOCHS]))
+    return had if isinstance(had, int) and had != now else None
+
+
 def _collect(step: Callable[[], T], problems: list[str]) -> T | None:
     try:
         return step()
@@ -151,48 +176,3 @@ def task_name(task: Task) -> str:
 def goal_text(goal: Goal | None) -> str:
     """Return what is recorded of what ranks: nothing where nobody has said it."""
     return str(goal) if goal else ""
-
-
-def make_jobs(plan: Plan, folder: Path, identity: str, known: Iterable[KnownRun]) -> Iterator[Job]:
-    """Yield a job for each combination; those that were there before keep their number and name."""
-    context = context_of(plan)
-    by_key = {run.key: run for run in known}
-    next_index = max((run.index for run in by_key.values()), default=0) + 1
-    settings = plan.settings
-    for params, fixed in settings.grid():
-        values = {**fixed, **params}
-        key = settings.run_key(values, plan.data.digest)
-        old = by_key.get(key)
-        index = old.index if old else next_index
-        next_index += not old
-        name = old.name if old else run_name(index, params)
-        yield Job(
-            index=index,
-            name=name,
-            params=params,
-            settings=fixed,
-            folder=str(folder / name),
-            key=key,
-            parent=identity,
-            tags={**context, tags.KEY: key},
-            sinks=SINKS if plan.tracked else (),
-            epochs=values["epochs"] if isinstance(values.get("epochs"), int) else None,
-            threads=values.get("threads", 1),
-            cost=settings.task.cost(values),
-        )
-
-
-def source_remark(jobs: Sequence[Job]) -> str:
-    """Return what a person should know if the task's source has changed since runs began; they go on all the same."""
-    digests = [(job.tags.get(tags.SOURCE_DIGEST), _begun_with(job).get(tags.SOURCE_DIGEST)) for job in jobs]
-    changed = sum(now != before for now, before in digests if now and before)
-    return (
-        f"the source of {jobs[0].tags[tags.TASK]} has changed since {changed} of the {len(jobs)} runs began, "
-        "so their numbers may not compare; start a new sweep to have all of them anew"
-        if changed
-        else ""
-    )
-
-
-def _begun_with(job: Job) -> Mapping[str, str]:
-    return read_history(Path(job.folder), job.index).tags

@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from sweeptrail.outbox import journal
-from sweeptrail.outbox.entries import Closed, Entry, EpochMetrics, Opened
+from sweeptrail.outbox.entries import Closed, Entry, EpochMetrics, Opened, Paused
 from sweeptrail.outbox.history import epoch_of
 from sweeptrail.records import Job, RunStart
 from sweeptrail.training.sinks.console import Console
@@ -51,18 +51,26 @@ class Pace:
 class Follower:
     """Follows jobs wherever they are carried out, through the files that they write anyway."""
 
-    def __init__(self, jobs: Iterable[Job], console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._waiting = {Path(job.folder) / journal.FILE_NAME: job for job in jobs}
-        # A run that goes on has been shown up to here.
-        self._offsets = {path: path.stat().st_size for path in self._waiting if path.exists()}
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._waiting: dict[Path, Job] = {}
+        self._offsets: dict[Path, int] = {}
         self._console = console
         self._clock = clock
         self._paces: dict[int, Pace] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
 
+    def follow(self, job: Job) -> None:
+        """Follow a job that is about to begin, or to go on, unless it is not tracked: then it writes no journal."""
+        if "outbox" not in job.sinks:
+            return
+        path = Path(job.folder) / journal.FILE_NAME
+        if path not in self._offsets and path.exists():
+            self._offsets[path] = path.stat().st_size  # a run that goes on has been shown up to here
+        self._waiting[path] = job
+
     def start(self) -> None:
-        """Begin to follow, in a thread."""
+        """Begin to look, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -84,7 +92,7 @@ class Follower:
                 if isinstance(entry, Closed):
                     self._waiting.pop(path, None)  # twice where a worker was lost after the end of its run
                     self._paces.pop(job.index, None)
-        for index, pace in self._paces.items():
+        for index, pace in list(self._paces.items()):
             if seconds := pace.silence(self._clock()):
                 self._console.silent(index, seconds, pace.usual)
 
@@ -101,15 +109,17 @@ class Follower:
                 pace.since = self._clock()
                 pace.durations.append(epoch.epoch_duration)
                 self._console.epoch(epoch)
+            case Paused():
+                self._paces.pop(job.index, None)
 
 
 @contextmanager
-def shown(jobs: Iterable[Job], console: Console) -> Iterator[None]:
-    """Show on the console, while the `with` block lasts, what the runs write."""
-    follower = Follower(jobs, console)
+def shown(console: Console) -> Iterator[Callable[[Job], None]]:
+    """Show on the console, while the `with` block lasts, what the runs write of whose jobs it is told."""
+    follower = Follower(console)
     with console:
         follower.start()
         try:
-            yield
+            yield follower.follow
         finally:
             follower.stop()

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeptrail.engines import Engine, Options
-from sweeptrail.engines.carry_out import longest_first, results
+from sweeptrail.engines import Engine
+from sweeptrail.engines.carry_out import answers
 from sweeptrail.engines.create import create
 from sweeptrail.engines.processes.forkserver import ForkServer
 from sweeptrail.errors import Cancelled, UsageError
@@ -17,19 +17,20 @@ from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.delivery.state import DeliveryState
 from sweeptrail.outbox.entries import Dataset
-from sweeptrail.outbox.history import History, ended, read_history
 from sweeptrail.outbox.journal import FILE_NAME
 from sweeptrail.outbox.parent_journal import ParentJournal, pointing_to
 from sweeptrail.outbox.run_journal import close_abandoned, close_open_runs, run_identity
-from sweeptrail.outbox.sweep_folder import Description, KnownRun
-from sweeptrail.records import Goal, Job, RunResult, Status
+from sweeptrail.outbox.sweep_folder import Description
+from sweeptrail.records import Goal, RunResult, Status
 from sweeptrail.results import table
 from sweeptrail.results.leaderboard import Leaderboard
 from sweeptrail.results.parent_run import Standings
 from sweeptrail.sweeps.conclude import Conclusion
 from sweeptrail.sweeps.options import NAME
-from sweeptrail.sweeps.plan import Plan, context_of, goal_text, make_jobs, source_remark, task_name
+from sweeptrail.sweeps.plan import Plan, context_of, goal_text, task_name
 from sweeptrail.sweeps.progress import shown
+from sweeptrail.sweeps.trials.jobs import Jobs, ended_runs, history_of, known_run, known_runs, source_remark
+from sweeptrail.sweeps.trials.trials import Trials
 from sweeptrail.system.locks import locked
 from sweeptrail.tasks.work import Training
 from sweeptrail.tracking import tags
@@ -42,7 +43,7 @@ COMPARED = 50
 STOPPING_TIMEOUT = 2.0
 """Seconds to wait for the tracking server after Ctrl-C or SIGTERM, when all must be over within five."""
 
-MakeConsole = Callable[[int, Goal | None], Console]
+MakeConsole = Callable[[int | None, Goal | None], Console]
 
 Say = Callable[[str], None]
 """Told what a person should know at once."""
@@ -54,7 +55,7 @@ class Outcome:
 
     folder: Path
     results: tuple[RunResult, ...]
-    """One for each run of the grid, in its order, also for those that an earlier sitting carried out."""
+    """One for each run that was carried out, in the order of their numbers, also in an earlier sitting."""
     leaderboard: Leaderboard
     waiting: int = 0
     """How many records the tracking server has not got yet."""
@@ -88,7 +89,8 @@ class OpenSweep:
     """A sweep that is carried out: what its parts have in common."""
 
     plan: Plan
-    jobs: Sequence[Job]
+    description: Description
+    trials: Trials
     parent: ParentJournal
     standings: Standings
     say: Say
@@ -102,8 +104,8 @@ def run_sweep(plan: Plan, engine_for: Callable[[Plan, Path], Engine], console: M
     """Carry out every run of the plan that is not finished.
 
     `engine_for` gives the engine for a plan and the sweep's folder; `console` is made for the
-    number of runs and what ranks them. Raises UsageError when another process is at this sweep, and
-    Cancelled when it is stopped.
+    number of runs, None where only time ends them, and what ranks them. Raises UsageError when
+    another process is at this sweep, and Cancelled when it is stopped.
     """
     folder = plan.resumed or sweep_folder.new_sweep_folder(plan.runs_dir, plan.settings[NAME])
     with locked(folder / sweep_folder.LOCK) as was_free:
@@ -130,18 +132,19 @@ def _open(plan: Plan, folder: Path, say: Say) -> OpenSweep:
     """Describe the sweep in its folder; raises SweeptrailError if that cannot be written."""
     before = sweep_folder.read(folder) if plan.resumed else None
     identity = before.identity if before else uuid.uuid4().hex
-    jobs = list(make_jobs(plan, folder, identity, before.runs if before else ()))
-    Description(
+    parent = ParentJournal(folder, identity)
+    known = known_runs(before.runs if before else (), parent.decisions())
+    trials = Trials(plan, Jobs(plan, folder, identity, known), parent)
+    description = Description(
         identity=identity,
         created=before.created if before else time.time(),
         tracking_uri=without_credentials(plan.tracking.uri),
         settings=plan.settings.texts,
-        runs=[KnownRun(job.index, job.name, job.key) for job in jobs],
+        runs=(),
         goal=goal_text(plan.settings.goal),
         columns=plan.settings.columns,
         task=task_name(plan.settings.task),
-    ).write(folder)
-    parent = ParentJournal(folder, identity)
+    )
     standings = Standings(
         parent,
         plan.tracking.uri,
@@ -149,27 +152,40 @@ def _open(plan: Plan, folder: Path, say: Say) -> OpenSweep:
         has_report=plan.settings["report"],
         remark=plan.settings["note"] or "",
     )
-    return OpenSweep(plan, jobs, parent, standings, say)
+    sweep = OpenSweep(plan, description, trials, parent, standings, say)
+    _describe(sweep)
+    return sweep
+
+
+def _describe(sweep: OpenSweep) -> None:
+    """Keep what the sweep is, with the runs that it has by now."""
+    runs = [known_run(job) for job in sweep.trials.jobs]
+    replace(sweep.description, runs=runs).write(sweep.folder)
 
 
 def _carry_out(sweep: OpenSweep, engine: Engine, console: MakeConsole) -> list[RunResult]:
-    """Return the results of all runs in the order of the grid, those of an earlier sitting among them."""
-    found = {result.index: result for result in ended_runs(sweep.jobs) if result.status == "FINISHED"}
-    todo = [job for job in sweep.jobs if job.index not in found]
-    screen = console(len(sweep.jobs), sweep.plan.settings.goal)
-    for job in sweep.jobs:
-        screen.recall(job.index, len(_history(job).epochs), result=found.get(job.index))
+    """Return the results of all runs in the order of their numbers, those of an earlier sitting among them."""
+    trials, found = sweep.trials, sweep.trials.results
+    screen = console(trials.size, sweep.plan.settings.goal)
+    for index, epochs, result in trials.recalled:
+        screen.recall(index, epochs, result=result)
     _begin(sweep)
-    if remark := source_remark(sweep.jobs):
+    if remark := source_remark(trials.jobs):
         sweep.say(remark)
     work = Training(sweep.plan.settings.task.code, sweep.plan.data.shared)
     try:
-        with shown(todo, screen), closing(results(engine, work, longest_first(todo))) as coming:
+        with shown(screen) as trials.follow, closing(answers(engine, work, trials)) as coming:
             for result in coming:
                 found[result.index] = _settled(sweep, result)
                 screen.end(result, _printed(sweep, result))
                 if sweep.plan.tracked and sweep.standings.is_due():
                     sweep.standings.write(sweep.standings.board(found.values()))
+            for result in trials.stop():
+                found[result.index] = result
+                screen.end(result)
+        if remark := trials.remark():
+            sweep.say(remark)
+        _describe(sweep)
         all_results = [found[index] for index in sorted(found)]
         _save_table(sweep, all_results)
         if sweep.plan.tracked:
@@ -198,28 +214,18 @@ def _begin(sweep: OpenSweep) -> None:
         sweep.say(f"the data have changed (digest {used.digest}, was {before}): their runs are carried out anew")
 
 
-def ended_runs(jobs: Iterable[Job]) -> list[RunResult]:
-    """Return the results of the runs that are over, as their journals tell them."""
-    found = (ended(job.index, job.name, job.params, _history(job)) for job in jobs)
-    return [result for result in found if result]
-
-
-def _history(job: Job) -> History:
-    return read_history(Path(job.folder), job.index)
-
-
 def _settled(sweep: OpenSweep, result: RunResult) -> RunResult:
     """Return the result with the epochs that its journal has, after ending a journal that its worker left open."""
-    if result.status == "FINISHED" or not sweep.plan.tracked:
+    if result.status in ("FINISHED", "PAUSED") or not sweep.plan.tracked:
         return result
-    job = next(job for job in sweep.jobs if job.index == result.index)
+    job = sweep.trials.job(result.index)
     close_abandoned(job, result)
-    return replace(result, epochs=_history(job).epochs)
+    return replace(result, epochs=history_of(job).epochs)
 
 
 def _printed(sweep: OpenSweep, result: RunResult) -> Sequence[str]:
     """Return the last lines that a run has printed which failed."""
-    if result.status == "FINISHED":
+    if result.status in ("FINISHED", "PAUSED"):
         return ()
     return output_log.last_lines(sweep.folder / result.name)
 
@@ -235,7 +241,7 @@ def _conclude(sweep: OpenSweep, found: Iterable[RunResult]) -> None:
     board = sweep.standings.board(found)
     sweep.standings.write(board)
     sweep.standings.write_runs(board)
-    jobs = {job.index: job for job in sweep.jobs}
+    jobs = {job.index: job for job in sweep.trials.jobs}
     Conclusion(sweep.plan, board, jobs, sweep.parent, sweep.say).draw_and_register()
 
 
@@ -243,8 +249,9 @@ def _break_off(sweep: OpenSweep, error: BaseException) -> None:
     """Close what is open, with the reason, and leave what there is."""
     reason = "the sweep was stopped" if isinstance(error, Cancelled) else f"{type(error).__name__}: {error}"
     close_open_runs(sweep.folder, reason)
-    found = ended_runs(sweep.jobs)
+    found = ended_runs(sweep.trials.jobs)
     try:
+        _describe(sweep)
         _save_table(sweep, found)
         if sweep.plan.tracked:
             sweep.standings.write(sweep.standings.board(found))
@@ -280,18 +287,8 @@ def _resumption(sweep: OpenSweep) -> AbstractContextManager[None]:
 
 def engine_of(plan: Plan, folder: Path, *, server: ForkServer) -> Engine:
     """Return the engine that the settings name; `processes` forks its workers from `server`, if that is the task's."""
-    settings = plan.settings
-    options = Options(
-        retries=settings["retries"],
-        workers=settings["workers"],
-        threads=settings["threads"],
-        run_timeout=settings["run_timeout"],
-        gpus_per_run=settings["gpus_per_run"],
-        modules=tuple(sorted(settings.task.modules(settings.values))),
-        tracking_uri=plan.tracking.uri,
-        sweep_folder=folder if plan.tracked else None,
-    )
-    if not server.has_loaded(settings.task.preload):
+    preload = plan.settings.task.preload
+    if not server.has_loaded(preload):
         server.close()
-        server = ForkServer(settings.task.preload)
-    return create(settings["engine"], options, server)
+        server = ForkServer(preload)
+    return create(plan.settings["engine"], plan.options(folder), server)

@@ -12,10 +12,16 @@ from typing import Any
 from sweeptrail.errors import SettingsError
 from sweeptrail.records import Goal
 from sweeptrail.search import listed, text
+from sweeptrail.search.at_random import AtRandom
 from sweeptrail.search.listed import Combination
+from sweeptrail.search.problems import GRID, TPE, search_problems
+from sweeptrail.search.ranges import Range
+from sweeptrail.search.rungs import Rungs
+from sweeptrail.search.strategy import Point, Space, Strategy, is_finite, single, varies
 from sweeptrail.search.text import Parameter, as_text
+from sweeptrail.search.tpe import Tpe
 from sweeptrail.sweeps.options import AUTO, OWN, RUNS
-from sweeptrail.tasks.task import DEFAULT_TASK, Task
+from sweeptrail.tasks.task import DEFAULT_TASK, EPOCHS, SEED, Task
 
 OPTIONS = ("task", "space", "resume", "dry_run", "tracking", "tracking_uri", "experiment", "runs_dir")
 """What else a command that carries out a sweep is told by options."""
@@ -56,11 +62,35 @@ class Settings:
         """The registered model that the champion becomes a version of."""
         return self.task.title if self.values["register"] == AUTO else self.values["register"]
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The hyperparameters that are columns of the results."""
         axes = (each for each in self.task.parameters if each.is_axis)
-        return tuple(each.name for each in axes if each.is_column or len(self.values[each.name]) > 1)
+        return tuple(each.name for each in axes if each.is_column or varies(self.values[each.name]))
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """With which each combination of a search is carried out."""
+        found: Sequence[int] = self.values[SEED.name]
+        return found
+
+    @cached_property
+    def space(self) -> Space:
+        """What a search chooses from."""
+        names = (name for name in self.columns if name != SEED.name)
+        return Space({name: self.values[name] for name in names if varies(self.values[name])}, self._are_valid)
+
+    def strategy(self) -> Strategy | None:
+        """Return what chooses the combinations; None where all are known."""
+        if self.values["search"] == GRID:
+            return None
+        return (Tpe if self.values["search"] == TPE else AtRandom)(self.space, self.seeds[0])
+
+    def rungs(self) -> Rungs | None:
+        """Return after how many epochs runs may be stopped; None where all are whole."""
+        if not self.values["stop"]:
+            return None
+        return Rungs(self.values["min_epochs"], single(self.values[EPOCHS]), self.values["eta"])
 
     @property
     def tags(self) -> dict[str, str]:
@@ -70,27 +100,55 @@ class Settings:
 
     @property
     def size(self) -> int:
-        """How many combinations there are, those that are not valid among them."""
+        """How many combinations a grid has, those that are not valid among them."""
         return len(self.listed) or prod(len(self.values[name]) for name in self.columns)
 
     def grid(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Return for each valid combination its columns, and what else its run is carried out with."""
         return [(dict(params), dict(fixed)) for params, fixed in self._grid]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no combination is valid, as far as can be seen."""
+        if self.values["search"] == GRID:
+            return not self._grid
+        return AtRandom(self.space, 0).suggest(1, ()) is None
+
     @cached_property
     def _grid(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        columns = self.columns
-        fixed = {
-            each.name: self.values[each.name][0] if each.is_axis else self.values[each.name]
+        products = product(*(self.values[name] for name in self.columns))
+        points = self.listed or (dict(zip(self.columns, values, strict=True)) for values in products)
+        combinations = [self.params_of(point) for point in points]
+        valid = self._are_valid(combinations)
+        return [(each, self.fixed) for each, is_valid in zip(combinations, valid, strict=True) if is_valid]
+
+    @cached_property
+    def fixed(self) -> dict[str, Any]:
+        """What runs are carried out with beside their columns."""
+        return {
+            each.name: single(self.values[each.name])
             for each in self.task.parameters
-            if each.is_of_run and each.name not in columns
+            if each.is_of_run and each.name not in self.columns
         }
-        single = {name: self.values[name][0] for name in columns}
-        products = product(*(self.values[name] for name in columns))
-        points = self.listed or (dict(zip(columns, values, strict=True)) for values in products)
-        combinations = [{name: {**single, **point}[name] for name in columns} for point in points]
-        valid = self.task.are_valid([{**fixed, **each} for each in combinations])
-        return [(each, fixed) for each, is_valid in zip(combinations, valid, strict=True) if is_valid]
+
+    def params_of(self, point: Point, seed: int | None = None) -> dict[str, Any]:
+        """Return the columns of the run with this combination, and with this seed if it has several."""
+        known = dict(point) if seed is None else {**point, SEED.name: seed}
+        return {name: known[name] if name in known else single(self.values[name]) for name in self.columns}
+
+    def point_texts(self, point: Point) -> dict[str, str]:
+        """Return a combination as a person would write it, which `read_point` reads back, when more may vary."""
+        axes = [each for each in self.task.parameters if each.is_axis and each.name != SEED.name]
+        return {each.name: each.value_text(point.get(each.name, single(self.values[each.name]))) for each in axes}
+
+    def read_point(self, texts: Mapping[str, str]) -> Point:
+        """Return what was chosen of the combination that was kept as these texts."""
+        return {
+            each.name: each.value(texts[each.name]) for each in self.task.parameters if each.name in self.space.choices
+        }
+
+    def _are_valid(self, points: Sequence[Point]) -> list[bool]:
+        return self.task.are_valid([{**self.fixed, **self.params_of(point)} for point in points])
 
     def run_key(self, values: Mapping[str, Any], data_digest: str) -> str:
         """Return what a run is recognised by: a hash of all that changes its numbers."""
@@ -114,7 +172,10 @@ def parse(texts: Mapping[str, str], task: Task) -> Settings:
     combinations, mistakes = listed.read_texts(filter(None, values.get(RUNS.name, ())), task.parameters)
     problems = [*mistakes, *listed.conflicts(combinations, texts)]
     values, mistakes = text.parse(parameters_of(task), listed.with_axes(combinations, texts, task.parameters))
-    problems += [*mistakes, *task.problems(values), *_problems(values)]
+    if isinstance(values.get(SEED.name), Range) and is_finite(values[SEED.name]):  # those are counted, never drawn
+        values[SEED.name] = tuple(values[SEED.name])
+    axes = [each.name for each in task.parameters if each.is_axis]
+    problems += [*mistakes, *task.problems(values), *_problems(values), *search_problems(values, axes, combinations)]
     found = Settings(task, values, tuple(combinations))
     if not problems:
         problems += _size_problems(found)
@@ -141,6 +202,14 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _size_problems(settings: Settings) -> Iterator[str]:
+    if settings["search"] != GRID:
+        most = (settings["trials"] or 0) * len(settings.seeds)
+        if most > settings["max_runs"]:
+            yield (
+                f"max_runs: expected at most {settings['max_runs']} runs, got {most} "
+                f"(trials {settings['trials']} x seed {len(settings.seeds)}); write fewer, or max_runs={most}"
+            )
+        return
     lengths = {name: len(settings.values[name]) for name in settings.columns}
     if settings.listed:
         beside = (name for name in lengths.keys() - settings.listed[0].keys() if lengths[name] > 1)

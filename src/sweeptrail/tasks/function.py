@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from sweeptrail.errors import UsageError, one_line
 from sweeptrail.records import Goal, Job
-from sweeptrail.search.text import Parameter, number
+from sweeptrail.search.text import Parameter
 from sweeptrail.tasks.code import Code, Importable
 from sweeptrail.tasks.shared import digest_of
 from sweeptrail.tasks.signature import Signature
-from sweeptrail.tasks.task import Prepared, Values
+from sweeptrail.tasks.task import SEED, THREADS, Prepared, Values
 from sweeptrail.tracking import tags
 
 if TYPE_CHECKING:  # matplotlib
     from sweeptrail.results.report.section import Section
-
-SEED = Parameter("seed", "0", number(int, 0), "whole numbers from 0", "seed of all random generators", is_axis=True)
-THREADS = Parameter(
-    "threads", "1", number(int, 1), "a whole number from 1", "threads of one run", changes_numbers=False
-)
-"""What can be set of every task, whether its function wants to know it or not."""
 
 
 @dataclass(frozen=True)

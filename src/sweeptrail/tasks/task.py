@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeptrail.errors import UsageError
 from sweeptrail.records import Goal, Job, RunResult
-from sweeptrail.search.text import Parameter
+from sweeptrail.search.text import Parameter, number
 from sweeptrail.tasks.code import Code
 
 if TYPE_CHECKING:  # matplotlib
@@ -21,6 +21,15 @@ BUILT_IN = {"fashion-mnist": "sweeptrail.fashion_mnist.task"}
 """The modules of the tasks that come with this package; each has its task as TASK."""
 
 DEFAULT_TASK = "fashion-mnist"
+
+SEED = Parameter("seed", "0", number(int, 0), "whole numbers from 0", "seed of all random generators", is_axis=True)
+THREADS = Parameter(
+    "threads", "1", number(int, 1), "a whole number from 1", "threads of one run", changes_numbers=False
+)
+"""What can be set of every task, whether its function wants to know it or not."""
+
+EPOCHS = "epochs"
+"""The hyperparameter that says how far a run goes: it can be sent further later."""
 
 
 @dataclass(frozen=True)

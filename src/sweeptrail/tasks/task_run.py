@@ -73,6 +73,10 @@ class TaskRun(RunManager):
         self._sinks.warnings.extend(remarks)
         return self._finish("FINISHED", None)
 
+    def pause(self) -> RunResult:
+        """End the run for now, after its last epoch."""
+        return self._finish("PAUSED", None)
+
     def _open_run(self, method: str) -> OpenRun:
         self._expect_this_process(method)
         return super()._open_run(method)

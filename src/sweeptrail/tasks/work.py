@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeptrail.engines.carry_out import failed
-from sweeptrail.errors import Cancelled
+from sweeptrail.errors import Cancelled, Paused
 from sweeptrail.records import Job, RunResult
 from sweeptrail.system.imports import when_imported
 from sweeptrail.tasks.code import Code
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from sweeptrail.sink import Sink
     from sweeptrail.tasks.task_run import TaskRun
     from sweeptrail.training.sinks.checkpoint import Checkpoint
-
-
-FIRST_EPOCH = "first_epoch"
-"""The sink that ends a run after its first epoch."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,8 @@ class Training:
 
         # What runs have in common cannot be written to, and torch warns of every such array.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        checkpoint = Checkpoint(job.folder, key=job.key) if "checkpoint" in job.sinks else None
+        is_kept = "checkpoint" in job.sinks
+        checkpoint = Checkpoint(job.folder, key=job.key, former_keys=job.former_keys) if is_kept else None
         sinks = sinks_of(job, checkpoint)
         try:
             manager = TaskRun(job, sinks, shared=for_one_run(self.shared), checkpoint=checkpoint)
@@ -54,14 +51,16 @@ class Training:
         try:
             with _in_this_process(), _mlflow_belongs_to(job, manager, sinks):
                 returned = self._call(job, manager)
+            return manager.finish(_remarks(returned))
         except (KeyboardInterrupt, Cancelled) as error:
             if manager.is_open:
                 manager.fail_run(f"{type(error).__name__}: the sweep was stopped", "KILLED")
             raise
+        except Paused:
+            return manager.pause()
         except BaseException:  # SystemExit too: a task that gives up has not finished
             error_text = traceback.format_exc()
             return manager.fail_run(error_text) if manager.is_open else failed(job, error_text)
-        return manager.finish(_remarks(returned))
 
     def _call(self, job: Job, manager: "TaskRun") -> object:
         seed = int(job.values.get("seed", 0))
@@ -96,7 +95,7 @@ def sinks_of(job: Job, checkpoint: "Checkpoint | None") -> "list[Sink]":
     in the journal: whatever moment a run is killed at, the first can be cut and the last made up.
     """
     from sweeptrail.outbox.run_journal import RunJournal
-    from sweeptrail.training.sinks.first_epoch import FirstEpoch
+    from sweeptrail.training.sinks.pause import Pause
     from sweeptrail.training.sinks.tensorboard import TensorBoard
 
     sweep_folder = str(Path(job.folder).parent)
@@ -104,9 +103,9 @@ def sinks_of(job: Job, checkpoint: "Checkpoint | None") -> "list[Sink]":
         "tensorboard": TensorBoard(sweep_folder),
         "checkpoint": checkpoint,
         "outbox": RunJournal(sweep_folder, parent=job.parent, tags=job.tags),
-        FIRST_EPOCH: FirstEpoch(),
     }
-    return [sink for name, sink in built.items() if sink and name in job.sinks]
+    found: list[Sink] = [sink for name, sink in built.items() if sink and name in job.sinks]
+    return [*found, Pause(job.pause_after)] if job.pause_after else found
 
 
 def _mlflow_belongs_to(job: Job, manager: "TaskRun", sinks: "Sequence[Sink]") -> AbstractContextManager[None]:

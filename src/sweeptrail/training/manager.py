@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeptrail.errors import StateError
+from sweeptrail.errors import Paused, StateError
 from sweeptrail.records import Epoch, RunResult, RunStart, Status
 from sweeptrail.results import table
 from sweeptrail.search.space import run_name
@@ -240,8 +240,9 @@ class RunManager:
         run = self._open_run("epochs()")
         try:
             run.watch(network, loader, known)
-        except BaseException:
-            self._run = None
+        except BaseException as error:
+            if not isinstance(error, Paused):  # which comes of the epochs of before, and may go on
+                self._run = None
             raise
         self.epoch_count = len(known)
         self.run_data += [table.row(epoch, run.start.params) for epoch in known]
@@ -254,8 +255,7 @@ class RunManager:
             self._watch(self.network, self.loader, restored.epochs if restored else ())
         if restored:
             self._open_run("epochs()").latest.update(restored.latest)
-        is_over = restored is not None and restored.is_over
-        while not is_over and self.epoch_count < count:
+        while not (restored and restored.is_over) and self.epoch_count < count:
             self.begin_epoch()
             try:
                 yield self.epoch_count

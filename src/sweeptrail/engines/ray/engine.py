@@ -183,6 +183,13 @@ def _signals_held_back() -> Iterator[None]:
             signal.raise_signal(number)
 
 
+def _room(ray: ModuleType, options: Options) -> int:
+    """Return how many runs the cluster carries out at a time."""
+    wanted = {"CPU": options.threads, "GPU": options.gpus_per_run}
+    there = ray.cluster_resources()
+    return max(1, min(int(there.get(name, 0) // each) for name, each in wanted.items() if each))
+
+
 class _Tasks:
     """The tasks that Ray has accepted and not answered."""
 
@@ -190,7 +197,7 @@ class _Tasks:
         self._ray = ray
         self._shared = shared
         self._retries = options.retries
-        self._workers = options.workers
+        self._workers = options.workers or (_room(ray, options) if options.is_adaptive else None)
         self._timer = timer
         self._overdue: set[int] = set()
         # Ray gives a task with a GPU a process of its own: one that has used a GPU cannot use another.

@@ -20,12 +20,14 @@ from sweeptrail.outbox.entries import (
     Artifact,
     Closed,
     Dataset,
+    Decided,
     Entry,
     Link,
     Metrics,
     Note,
     Opened,
     Params,
+    Paused,
     Tags,
     Version,
 )
@@ -188,6 +190,8 @@ class Teller:
                 remove_twins = partial(self._server.remove_twins, run_id_of(state))
                 has_twins = state.may_have_twin and self._server.is_remote
                 self.side_by_side([close, remove_twins] if has_twins else [close])
+            case Decided() | Paused():
+                pass  # nothing changes for the server: a paused run is RUNNING there
             case _:
                 raise RefusedError(f"no record of the kind {entry.kind!r} is known to this version")
 

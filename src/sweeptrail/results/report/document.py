@@ -14,7 +14,7 @@ from sweeptrail.results.leaderboard import Leaderboard, all_runs, best_of, final
 from sweeptrail.results.report import facts, tables
 from sweeptrail.results.report.section import Section
 from sweeptrail.results.report.theme import DARK, LIGHT, inline_svg
-from sweeptrail.results.words import as_sentence, in_words, verdict, why_no_champion
+from sweeptrail.results.words import as_sentence, in_words, saved, verdict, why_no_champion
 
 TEMPLATE = "page.html.jinja"
 
@@ -44,6 +44,7 @@ def render(board: Leaderboard, drawings: Mapping[str, str], *, title: str, secti
         why_no_champion=facts.text_of(as_sentence(why_no_champion(board))),
         figures=_key_figures(board),
         verdict=facts.text_of(verdict(board)),
+        saved=saved(board),
         metric=in_words(board.ranking),
         basis=_basis(board),
         seeds=tables.has_seeds(board),
@@ -80,8 +81,11 @@ def _chapters(board: Leaderboard, drawings: Mapping[str, str]) -> dict[str, str]
         "curves": ("Learning curves", "learning_curves" in drawings),
         "coordinates": ("Parallel coordinates", "parallel_coordinates" in drawings),
         "effects": ("Effects", "effects" in drawings or (len(board.rows) == 1 and bool(facts.columns_of(board)))),
+        "importance": ("Importance", "importance" in drawings),
+        "best": ("Best so far", "best_so_far" in drawings),
     }
-    return {name: title for name, (title, is_there) in found.items() if is_there or is_open}
+    later = ("importance", "best")
+    return {name: title for name, (title, is_there) in found.items() if is_there or (is_open and name not in later)}
 
 
 def _basis(board: Leaderboard) -> str:
@@ -119,6 +123,7 @@ def _alternatives(board: Leaderboard) -> dict[str, str]:
     """Return what each plot shows, for those who cannot see it."""
     metric = in_words(board.ranking)
     names = facts.varying(board)
+    shares = facts.importance(board) if board.rows else {}
     runs = all_runs(board)
     epochs = max((len(run.result.epochs) for run in runs), default=0)
     shown = ", ".join(in_words(name) for name in curve_metrics(board))
@@ -130,11 +135,15 @@ def _alternatives(board: Leaderboard) -> dict[str, str]:
         "learning_curves": f"Learning curves of {len(runs)} runs over {epochs} epochs: {shown} by epoch.{best}",
         "parallel_coordinates": f"Parallel coordinates: a line for each of {len(board.rows)} combinations "
         f"through its {', '.join(names)} to its {metric}.{best}",
-        "effects": f"Mean {metric} at each value of a hyperparameter, with its 95 % interval. {_best_values(board)}",
+        "effects": f"Mean {metric} at each value of a hyperparameter, with its 95 % interval; of a range all values. "
+        f"{_best_values(board)}",
+        "importance": "Importance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()) + ".",
+        "best_so_far": f"The {metric} of each run, and the best up to it, by the run's number and by time.{best}",
     }
 
 
 def _best_values(board: Leaderboard) -> str:
-    found = facts.effects(board)
+    found = facts.effects(board) if board.rows else {}
     best = {name: best_of(board, levels, lambda level: level.mean) for name, levels in found.items() if levels}
-    return "Best means: " + ", ".join(f"{name}={level.value}" for name, level in best.items()) + "."
+    means = ", ".join(f"{name}={level.value}" for name, level in best.items())
+    return f"Best means: {means}." if means else ""

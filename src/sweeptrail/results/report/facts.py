@@ -1,13 +1,14 @@
 """What the report shows, computed from the leaderboard and from the champion's predictions."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, final_metrics, spread, sweeps_of
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, final_metrics, seconds, spread, sweeps_of
+from sweeptrail.search.importance import importances, is_logarithmic, is_numeric
 
 HIGHLIGHTS = 5
 """How many of the best combinations have a colour of their own; more could not be told apart."""
@@ -15,6 +16,12 @@ HIGHLIGHTS = 5
 
 SWEEP = "sweep"
 """Several sweeps are compared like the values of one more hyperparameter."""
+
+MANY = 8
+"""A hyperparameter with more different numbers than this is shown as a range of them."""
+
+FEWEST_TRIED = 10
+"""With fewer runs there is no best so far to be seen."""
 
 NOTHING = "\N{EN DASH}"
 """Stands for a number that is not known."""
@@ -100,19 +107,102 @@ class Level:
 
 
 def effects(board: Leaderboard) -> dict[str, list[Level]]:
-    """Return for each column with several values the mean of the ranking metric at each of them."""
+    """Return for each column with several values, but not many, the mean of the ranking metric at each of them."""
     found = {
         column: [level for value in values if value is not None and (level := _level(board, column, value))]
         for column in varying(board)
-        if len(values := levels(board, column)) > 1
+        if len(values := levels(board, column)) > 1 and not is_continuous(board, column)
     }
     return {column: known for column, known in found.items() if known}
 
 
 def _level(board: Leaderboard, column: str, value: Any) -> Level | None:
-    runs = [run for row in board.rows if value_of(row, column) == value for run in row.runs]
+    whole = [row for row in board.rows if not is_stopped(row)] or board.rows
+    runs = [run for row in whole if value_of(row, column) == value for run in row.runs]
     finite = [reached for run in runs if can_be_drawn(reached := final_metrics(run)[board.ranking])]
     if not finite:
         return None
     mean, _, interval = spread(finite)
     return Level(text_of(value), len(finite), mean, interval)
+
+
+def is_stopped(row: Row) -> bool:
+    """Tell whether a combination was stopped early."""
+    return bool(row.runs[0].result.stopped_early)
+
+
+def highlighted(board: Leaderboard) -> Sequence[Row]:
+    """Return the combinations that have a colour: the best that are whole, or the best if none is."""
+    whole = [row for row in board.rows[:HIGHLIGHTS] if not is_stopped(row)]
+    return whole or board.rows[:HIGHLIGHTS]
+
+
+def is_continuous(board: Leaderboard, column: str) -> bool:
+    """Tell whether a column is a range of numbers rather than a few values."""
+    values = levels(board, column)
+    return len(values) > MANY and is_numeric(values)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The value of the goal by that of a hyperparameter."""
+
+    whole: Sequence[tuple[float, float]]
+    stopped: Sequence[tuple[float, float]]
+    is_log: bool
+
+
+def slices(board: Leaderboard) -> dict[str, Slice]:
+    """Return the columns that are ranges of numbers."""
+    found = {}
+    rows = [row for row in board.rows if can_be_drawn(row.mean)]
+    for column in varying(board):
+        if rows and is_continuous(board, column):
+            whole, stopped = (
+                [(float(value_of(row, column)), row.mean) for row in rows if is_stopped(row) == wanted]
+                for wanted in (False, True)
+            )
+            found[column] = Slice(whole, stopped, is_logarithmic(levels(board, column)))
+    return found
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A run in the order in which they were tried."""
+
+    number: int
+    minutes: float
+    """From the beginning of the first run to the end of this."""
+    value: float
+    """Of the metric that ranks."""
+    is_stopped: bool
+    rank: tuple[bool, float]
+
+
+def tried(board: Leaderboard) -> list[Tried]:
+    """Return the ranked runs by their numbers; [] where they are few, or of several sweeps."""
+    runs = [run for row in board.rows for run in row.runs if can_be_drawn(final_metrics(run)[board.ranking])]
+    if len(runs) < FEWEST_TRIED or len(sweeps_of(board)) > 1:
+        return []
+    began = min(run.result.time - (seconds(run.result) or 0.0) for run in runs)
+    found = []
+    for run in sorted(runs, key=lambda run: run.result.index):
+        value = final_metrics(run)[board.ranking]
+        minutes = max(0.0, run.result.time - began) / 60
+        found.append(Tried(run.result.index, minutes, value, bool(run.result.stopped_early), board.goal.rank(value)))
+    return found
+
+
+def running_best(runs: Iterable[Tried]) -> list[float]:
+    """Return the best value up to each run."""
+    best: list[Tried] = []
+    for run in runs:
+        best.append(min([*best[-1:], run], key=lambda each: each.rank))
+    return [each.value for each in best]
+
+
+def importance(board: Leaderboard) -> dict[str, float]:
+    """Return the share of each hyperparameter in how the whole runs differ, as Optuna computes it."""
+    rows = [row for row in board.rows if not is_stopped(row)]
+    points = [{column: value_of(row, column) for column in columns_of(board)} for row in rows]
+    return importances(points, [row.mean for row in rows])

@@ -18,12 +18,17 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeptrail.results.columns import curve_metrics
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, all_runs
-from sweeptrail.results.report import facts
+from sweeptrail.results.report import facts, searches
 from sweeptrail.results.report.theme import COLOURS, DASHES, LIGHT, PALE, STYLE, WIDTHS, pale_width
 from sweeptrail.results.words import in_words
+from sweeptrail.search.importance import is_logarithmic
 
 WIDTH = 11.0
 """Inches, for a plot as wide as the page."""
+
+
+Panel = Sequence[facts.Level] | facts.Slice
+"""What is drawn of a hyperparameter."""
 
 
 @contextmanager
@@ -42,8 +47,15 @@ def draw(board: Leaderboard) -> dict[str, Figure]:
         figures["learning_curves"] = learning_curves(board, metrics)
     if _measured(board) and facts.columns_of(board):
         figures["parallel_coordinates"] = parallel_coordinates(board)
-    if found := facts.effects(board):
-        figures["effects"] = effects(found, board.ranking)
+    panels: dict[str, Panel] = {**facts.slices(board), **facts.effects(board)} if board.rows else {}
+    if panels:
+        figures["effects"] = effects(panels, board.ranking)
+    if board.rows and (tried := facts.tried(board)):
+        figures["best_so_far"] = Figure((WIDTH, 3.0))
+        searches.best_so_far(figures["best_so_far"], tried, board.ranking)
+    if board.rows and (shares := facts.importance(board)):
+        figures["importance"] = Figure((WIDTH, 0.6 + 0.35 * len(shares)))
+        searches.importance(figures["importance"], shares)
     return figures
 
 
@@ -71,7 +83,8 @@ def _drawable(board: Leaderboard) -> list[str]:
 
 def learning_curves(board: Leaderboard, metrics: Sequence[str]) -> Figure:
     """Draw each metric by epoch: the best combinations in colour, the other runs thin and pale."""
-    best, others = board.rows[: facts.HIGHLIGHTS], board.rows[facts.HIGHLIGHTS :]
+    best = facts.highlighted(board)
+    others = board.rows[len(best) :]
     rest = [*(run for row in others for run in row.runs), *board.unranked]
     handles = [_legend_line(position) for position in range(len(best))]
     labels = [f"{row.rank}   {facts.label(row, facts.varying(board))}" for row in best]
@@ -124,14 +137,18 @@ def parallel_coordinates(board: Leaderboard) -> Figure:
     axes = figure.add_axes((0.13, 0.04, 0.79, 0.84))
     axes.set(xlim=(-0.02, len(names) + 0.02), ylim=(-0.01, 1.01))
     axes.set_axis_off()
-    columns = [_category_axis(axes, board, name, x) for x, name in enumerate(names)]
+    columns = [
+        _number_axis(axes, board, name, x) if facts.is_continuous(board, name) else _category_axis(axes, board, name, x)
+        for x, name in enumerate(names)
+    ]
     columns.append(_metric_axis(axes, board, len(names)))
     heights = list(zip(*columns, strict=True))
-    pale = heights[facts.HIGHLIGHTS :]
+    coloured = min(len(heights), len(facts.highlighted(board)))
+    pale = heights[coloured:]
     if pale:
         width = pale_width(len(pale))
         axes.add_patch(PathPatch(_strands(pale), fill=False, edgecolor=PALE, linewidth=width, alpha=0.7, zorder=1))
-    for position, strand in reversed(list(enumerate(heights[: facts.HIGHLIGHTS]))):
+    for position, strand in reversed(list(enumerate(heights[:coloured]))):
         axes.add_patch(
             PathPatch(
                 _strands([strand]), fill=False, edgecolor=COLOURS[position], linestyle=DASHES[position],
@@ -178,6 +195,20 @@ def _category_axis(axes: Axes, board: Leaderboard, column: str, x: int) -> list[
     ]
 
 
+def _number_axis(axes: Axes, board: Leaderboard, column: str, x: int) -> list[float]:
+    """Draw an axis with the range of a hyperparameter; return where each combination crosses it."""
+    scale = math.log10 if is_logarithmic(facts.levels(board, column)) else float
+    values = [scale(facts.value_of(row, column)) for row in _measured(board)]
+    low, high = min(values), max(values)
+    size = high - low or 1.0
+    _axis(axes, column, x)
+    _axis_line(axes, x, 0, 1)
+    for value in MaxNLocator(5, integer=scale is math.log10).tick_values(low, high):
+        if low <= value <= high:
+            _tick(axes, x, (value - low) / size, f"{10**value if scale is math.log10 else value:.4g}")
+    return [(value - low) / size for value in values]
+
+
 def _metric_axis(axes: Axes, board: Leaderboard, x: int) -> list[float]:
     """Draw the axis of the metric that ranks, its best value on top; return where each combination ends."""
     rows = _measured(board)
@@ -208,8 +239,8 @@ def _tick(axes: Axes, x: int, height: float, text: str) -> None:
     axes.text(x + offset, height, facts.shortened(text, 20), **look)
 
 
-def effects(found: Mapping[str, Sequence[facts.Level]], ranking: str) -> Figure:
-    """Draw the mean of the ranking metric with its interval at each value of each hyperparameter."""
+def effects(found: Mapping[str, Panel], ranking: str) -> Figure:
+    """Draw the ranking metric at each value of each hyperparameter: its mean with the interval, or all of a range."""
     rows = math.ceil(len(found) / 4)
     columns = max(3, math.ceil(len(found) / rows))
     height = 2.9 * rows
@@ -218,8 +249,11 @@ def effects(found: Mapping[str, Sequence[facts.Level]], ranking: str) -> Figure:
     grid = figure.subplots(
         rows, columns, squeeze=False, sharey=True, gridspec_kw={**box, "wspace": 0.08, "hspace": 0.3}
     )
-    for axes, (name, levels) in zip(grid.flat, found.items(), strict=False):
-        _effect(axes, name, levels, room=100 // columns)
+    for axes, (name, each) in zip(grid.flat, found.items(), strict=False):
+        if isinstance(each, facts.Slice):
+            searches.slice_of(axes, name, each)
+        else:
+            _effect(axes, name, each, room=100 // columns)
     for axes in grid.flat[len(found) :]:
         axes.remove()
     grid[0, 0].set_ylabel(in_words(ranking))

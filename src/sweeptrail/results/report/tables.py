@@ -84,7 +84,7 @@ def curves(board: Leaderboard) -> Table:
     metrics = curve_metrics(board)
     rows = [
         [facts.text_of(run.result.name), str(epoch.epoch), *(number(epoch.metrics.get(name)) for name in metrics)]
-        for row in board.rows[: facts.HIGHLIGHTS]
+        for row in facts.highlighted(board)
         for run in row.runs
         for epoch in run.result.epochs
     ]

@@ -4,7 +4,7 @@ import io
 import os
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,10 +36,14 @@ class Checkpoint(Sink):
 
     is_vital = True
 
-    def __init__(self, folder: str, *, key: str) -> None:
-        """`key` is what the run is recognised by: another run's checkpoint is never taken for its own."""
+    def __init__(self, folder: str, *, key: str, former_keys: Collection[str] = ()) -> None:
+        """`key` is what the run is recognised by: another run's checkpoint is never taken for its own.
+
+        `former_keys` are those it had when it was asked for fewer epochs.
+        """
         self._path = Path(folder, FILE_NAME)
         self._key = key
+        self._former_keys = former_keys
         self._kept: Mapping[str, Any] = {}
         self._generator: Any = None
         self._epochs: list[Epoch] = []
@@ -118,13 +122,15 @@ class Checkpoint(Sink):
     def _read(self) -> dict[str, Any] | None:
         """Return what the file holds, if it is this run's and has all that is kept."""
         if not self._path.exists():
+            if self._former_keys:
+                self.remarks = [f"there is no {FILE_NAME} here, so the run begins anew"]
             return None
         try:
             state = load(self._path)
         except Exception as error:  # whatever a damaged file makes torch or zipfile raise
             self.remarks = [f"{FILE_NAME} cannot be read, so the run begins anew: {one_line(error)}"]
             return None
-        if state["key"] != self._key:
+        if state["key"] not in (self._key, *self._former_keys):
             return None
         if missing := self._kept.keys() - state["state"].keys():
             self.remarks = [f"{FILE_NAME} does not hold {', '.join(sorted(missing))}, so the run begins anew"]

@@ -14,7 +14,7 @@ from rich.text import Text
 from sweeptrail.records import Epoch, Goal, RunResult, RunStart
 from sweeptrail.results.columns import curve_metrics, final_names
 from sweeptrail.results.leaderboard import Leaderboard, all_runs, seconds
-from sweeptrail.results.words import in_words, number, unranked, why_no_champion, why_unranked
+from sweeptrail.results.words import in_words, number, saved, unranked, why_no_champion, why_unranked
 from sweeptrail.sink import Sink
 from sweeptrail.training.sinks.views import Bars, Lines, NotebookTable
 
@@ -68,19 +68,25 @@ class Console(Sink):
             self._view.silent(self._starts[run], seconds, usual)
 
     def end(self, result: RunResult, printed: Sequence[str] = ()) -> None:
-        """Show the epochs of the run that were not shown, its warnings, and why it failed with what it printed."""
+        """Show the epochs of the run that were not shown, its warnings, and why it failed with what it printed.
+
+        One that has paused may go on.
+        """
         with self._lock:
             if result.index not in self._starts:
                 self.begin(RunStart(result.index, result.name, result.params))
             for epoch in result.epochs:
                 self.epoch(epoch)
+            if result.status == "PAUSED":
+                self._view.pause(self._starts[result.index])
+                return
             self._ended.add(result.index)
             self._view.compare(result)
             self._view.end(self._starts[result.index], result, printed)
 
 
-def for_sweep(total_runs: int, goal: Goal | None) -> Console:
-    """Return a console for a sweep of so many runs."""
+def for_sweep(total_runs: int | None, goal: Goal | None) -> Console:
+    """Return a console for a sweep of so many runs, None where only time ends them."""
     return Console(total_runs, goal=goal)
 
 
@@ -111,7 +117,7 @@ def summary(board: Leaderboard) -> RenderableType:
             *([str(rank) if rank <= len(ranked) else ""] if ranked else []),
             Text(result.name.replace(",", " ")),  # a narrow terminal breaks the line between two hyperparameters
             *values[: len(columns)],
-            result.status,
+            "STOPPED" if result.stopped_early else result.status,
         )
     return Group(table, *map(Text, _remarks(board)))
 
@@ -130,6 +136,8 @@ def _remarks(board: Leaderboard) -> Iterator[str]:
         yield why
     for run in sorted(unranked(board), key=lambda run: run.result.index):
         yield f"{run.result.name}  {run.result.status}  {why_unranked(run, board)}".rstrip()
+    if words := saved(board):
+        yield words
     warned = [len(run.result.warnings) for run in all_runs(board) if run.result.warnings]
     if warned:
         yield f"{sum(warned)} {_plural('warning', sum(warned))} in {len(warned)} {_plural('run', len(warned))}"

@@ -215,5 +215,5 @@ def _session_start(start: RunStart) -> plugin_data_pb2.SessionStartInfo:
 
 
 def _session_end(result: RunResult) -> plugin_data_pb2.SessionEndInfo:
-    status = api_pb2.STATUS_SUCCESS if result.status == "FINISHED" else api_pb2.STATUS_FAILURE
+    status = api_pb2.STATUS_SUCCESS if result.status in ("FINISHED", "PAUSED") else api_pb2.STATUS_FAILURE
     return plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=result.time)

@@ -56,6 +56,9 @@ class Lines:
         """Say that a run completes no epoch."""
         self._print(self._line(start, f"no epoch for {in_time(seconds)}; its epochs took {in_time(usual)}"))
 
+    def pause(self, start: RunStart) -> None:
+        """Show that a run does not go on for now."""
+
     def end(self, start: RunStart, result: RunResult, printed: Sequence[str]) -> None:
         """Show how a run ended, and what it printed if that was not well."""
         for warning in result.warnings:
@@ -63,6 +66,8 @@ class Lines:
         if result.status != "FINISHED":
             lines = (f"    {line}" for line in printed)
             self._print("\n".join([self._line(start, result.status, result.reason), *lines]))
+        elif result.stopped_early:
+            self._print(self._line(start, f"stopped early {result.stopped_early}"))
         elif not result.epochs and (values := self._values(result.finals)):
             took = seconds(result)
             self._print(self._line(start, *values, *([] if took is None else [f"{took:.1f} s"])))
@@ -135,7 +140,8 @@ class Bars(Lines):
         self._epochs_planned[start.index] = self._epochs_per_run = start.epochs or 1
         if not start.epochs:  # nobody knows how much of the run an epoch is
             self._epochs_done[start.index] = 0
-        self._runs[start.index] = self._progress.add_task(start.name, total=start.epochs, news="")
+        done = self._epochs_done.get(start.index, 0) if start.epochs else 0
+        self._runs[start.index] = self._progress.add_task(start.name, total=start.epochs, completed=done, news="")
         self._update_sweep()
 
     def epoch(self, start: RunStart, epoch: Epoch) -> None:
@@ -145,6 +151,9 @@ class Bars(Lines):
             news = "  ".join(self._values(epoch.metrics))
             self._progress.update(self._runs[start.index], completed=epoch.epoch, news=news)
         self._update_sweep()
+
+    def pause(self, start: RunStart) -> None:
+        self._remove(start.index)
 
     def end(self, start: RunStart, result: RunResult, printed: Sequence[str]) -> None:
         super().end(start, result, printed)
