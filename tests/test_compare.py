@@ -236,6 +236,17 @@ def test_the_table_is_aligned_and_says_what_failed(tmp_path: Path) -> None:
     ]
 
 
+def test_a_terminal_is_given_no_command_that_a_name_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "a"
+    write_sweep(folder, f"sqlite:///{tmp_path}/mlflow.db")
+    evil = "6_\x1b]0;owned\x07\x9b2J\u202e"
+    result = replace(ran(3, "FAILED"), index=6, name=evil, error="ValueError: \x1b[2J")
+    write_run(folder, result)
+    shown = run_command(tmp_path).stdout
+    assert "6_\N{REPLACEMENT CHARACTER}]0;owned" in shown
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)
+
+
 @pytest.mark.parametrize(("form", "begins"), [("csv", "rank,sweep,lr,"), ("html", "<!doctype html>")])
 def test_other_formats_go_into_a_file(form: str, begins: str, tmp_path: Path) -> None:
     write_sweep(tmp_path / "runs" / "a", f"sqlite:///{tmp_path}/mlflow.db")

@@ -189,6 +189,23 @@ def test_what_the_server_refuses_is_said_and_does_not_stop_the_rest(tmp_path: Pa
     assert run.data.metrics == {"loss": 1.0}
 
 
+@pytest.mark.parametrize("way", ["upwards", "absolute", "through a link", "through a linked folder"])
+def test_a_file_outside_the_sweep_s_folder_is_never_sent(tmp_path: Path, way: str) -> None:
+    sweep, private = tmp_path / "sweep", tmp_path / "private" / "key.txt"
+    private.parent.mkdir()
+    private.write_text("only its owner may read this")
+    parent = write_parent(sweep)
+    (sweep / "link.txt").symlink_to(private)
+    (sweep / "folder").symlink_to(private.parent)
+    names = {"upwards": "../private/key.txt", "absolute": str(private), "through a link": "link.txt"}
+    parent.append(entries.artifact(names.get(way, "folder/key.txt")))
+    courier = Courier(store(tmp_path), sweep)
+    courier.deliver()
+    [refusal] = courier.refusals
+    assert "lies outside the sweep's folder, and is not sent" in refusal
+    assert MlflowClient(store(tmp_path)).list_artifacts(run_id(courier)) == []
+
+
 def test_a_server_that_is_not_there_is_an_error_at_the_first_attempt_and_everything_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 import sys
+import tracemalloc
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -238,6 +239,19 @@ def test_a_forged_network_is_refused(exported: Job, tmp_path: Path, what: str) -
         pt2.read(forged)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is_takes_no_memory(exported: Job, tmp_path: Path) -> None:
+    with zipfile.ZipFile(model_of(exported) / DATA) as old, zipfile.ZipFile(tmp_path / "bomb.pt2", "w") as new:
+        for name in old.namelist():
+            kind = zipfile.ZIP_DEFLATED if "weight_" in name else zipfile.ZIP_STORED
+            new.writestr(name, bytes(200 << 20) if "weight_0" in name else old.read(name), kind)
+    tracemalloc.start()
+    with pytest.raises(UsageError, match="it is compressed"):
+        pt2.read(tmp_path / "bomb.pt2")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 << 20
 
 
 def test_nothing_that_an_archive_says_is_evaluated(exported: Job, tmp_path: Path) -> None:

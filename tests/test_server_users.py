@@ -27,8 +27,8 @@ def may_read(server: TeamServer, login: tuple[str, str]) -> int:
     return ask(server, login, "GET", "experiments/get?experiment_id=0").status_code
 
 
-def new_run(server: TeamServer) -> str:
-    run = ask(server, server.admin, "POST", "runs/create", experiment_id="0", start_time=1).json()["run"]
+def new_run(server: TeamServer, login: tuple[str, str] | None = None) -> str:
+    run = ask(server, login or server.admin, "POST", "runs/create", experiment_id="0", start_time=1).json()["run"]
     return str(run["info"]["run_id"])
 
 
@@ -45,7 +45,7 @@ def set_permission(server: TeamServer, *words: str) -> None:
 def test_a_new_account_may_read_write_and_create(server: TeamServer) -> None:
     login = server.add_user("new")
     assert len(login[1]) >= 16
-    assert (may_read(server, login), may_write(server, login, new_run(server))) == (200, 200)
+    assert (may_read(server, login), may_write(server, login, new_run(server, login))) == (200, 200)
     assert ask(server, login, "POST", "experiments/create", name="of new").status_code == 200
     assert ask(server, login, "POST", "registered-models/create", name="of-new").status_code == 200
 
@@ -67,7 +67,8 @@ def test_a_reader_reads_and_neither_writes_nor_creates(server: TeamServer) -> No
 
 
 def test_a_removed_user_is_locked_out_at_once_and_what_was_logged_stays(server: TeamServer) -> None:
-    login, run = server.add_user("removed"), new_run(server)
+    login = server.add_user("removed")
+    run = new_run(server, login)
     assert may_write(server, login, run) == 200  # from now on the login is remembered
     removed = server.command("remove-user", "removed")
     assert (removed.returncode, removed.stderr) == (0, "")
@@ -86,7 +87,8 @@ def test_an_account_of_the_same_name_as_a_removed_one_has_no_more_than_a_new_one
 
 
 def test_a_permission_that_was_taken_away_counts_at_once(server: TeamServer) -> None:
-    login, run = server.add_user("lowered"), new_run(server)
+    login = server.add_user("lowered")
+    run = new_run(server, login)
     assert may_write(server, login, run) == 200  # from now on the run's experiment is remembered
     set_permission(server, "lowered", "READ")
     assert (may_read(server, login), may_write(server, login, run)) == (200, 403)

@@ -1,6 +1,7 @@
 """The command that compares sweeps: compare."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def compare(
     from sweeptrail.results.leaderboard import make_leaderboard
     from sweeptrail.results.words import why_no_champion
     from sweeptrail.system.files import write_whole
+    from sweeptrail.system.terminal import shown
     from sweeptrail.tracking.uri import Tracking
 
     own_run = os.environ.get("MLFLOW_RUN_ID", "")  # that `mlflow run` has opened
@@ -64,7 +66,8 @@ def compare(
     if output:
         write_whole(output, text)
     else:
-        click.echo(text, nl=False)
+        # A file, or a program behind a pipe, gets every character as it is.
+        click.echo(shown(text) if form == "table" or sys.stdout.isatty() else text, nl=False)
 
 
 def _goal(text: str) -> Goal:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from sweeptrail.errors import SweeptrailError
+from sweeptrail.system.terminal import shown
 from sweeptrail.version import __version__
 
 
@@ -16,7 +17,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except SweeptrailError as error:
-            for line in str(error).splitlines():
+            for line in shown(str(error)).splitlines():
                 click.echo(f"error: {line}", err=True)
             context.exit(error.exit_code)
         except KeyboardInterrupt:  # before the command listens to signals itself
@@ -37,4 +38,4 @@ def main() -> None:
 
 def say(message: str) -> None:
     """Tell a person what should be known at once, on standard error."""
-    click.echo(f"sweeptrail: {message}", err=True)
+    click.echo(f"sweeptrail: {shown(message)}", err=True)

@@ -25,6 +25,7 @@ def sync(folder: Path, tracking_uri: str | None) -> None:
       sweeptrail sync runs/2026-01-31_12-00-00 --tracking-uri http://HOST:5000
     """
     from sweeptrail.sweeps import maintenance
+    from sweeptrail.system.terminal import shown
     from sweeptrail.tracking.uri import usable_uri
 
     uri = usable_uri(tracking_uri) if tracking_uri else ""
@@ -37,7 +38,7 @@ def sync(folder: Path, tracking_uri: str | None) -> None:
                 say(f"the tracking server refused for good, kept on disk: {refusal}")
         except DeliveryError as error:  # the next may belong to another server
             failed = error
-            click.echo(f"error: {error}", err=True)
+            click.echo(shown(f"error: {error}"), err=True)
     if failed:
         sys.exit(failed.exit_code)
 
@@ -52,12 +53,13 @@ def status(folder: Path) -> None:
       sweeptrail status
     """
     from sweeptrail.sweeps import maintenance
+    from sweeptrail.system.terminal import shown
 
     for sweep_folder in maintenance.sweeps(folder):
         found = maintenance.condition(sweep_folder)
         runs = ", ".join(f"{count} {name}" for name, count in found.runs.items()) or "no runs"
         sent = f"{found.waiting} records wait for" if found.waiting else "all delivered to"
-        click.echo(f"{sweep_folder}  {found.status}  {runs}  {sent} {found.tracking_uri}")
+        click.echo(shown(f"{sweep_folder}  {found.status}  {runs}  {sent} {found.tracking_uri}"))
 
 
 @main.command()

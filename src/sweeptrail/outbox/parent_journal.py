@@ -1,7 +1,8 @@
 """The journal of a sweep's own run: a verb for each thing that the tracking server must be told of it."""
 
+import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from sweeptrail.outbox.journal import FILE_NAME, Journal, append, read
 from sweeptrail.records import Status
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import Tracking
+
+COPIES = "saved"
+"""The folder, in the sweep's, of copies of files that a person has saved elsewhere."""
 
 
 class ParentJournal:
@@ -71,9 +75,16 @@ class ParentJournal:
         return told[-1] if told else ""
 
     def add_files(self, *paths: str) -> None:
-        """Have files delivered, by their paths in the sweep's folder or absolute, below the same folders."""
-        folders = [str(Path(path).parent) if not Path(path).is_absolute() else "" for path in paths]
+        """Have files delivered, by their paths in the sweep's folder, below the same folders."""
+        folders = [str(Path(path).parent) for path in paths]
         self._journal.write(*(Artifact(path, to.removeprefix(".")) for path, to in zip(paths, folders, strict=True)))
+
+    def add_copies(self, files: Sequence[Path]) -> None:
+        """Have files from elsewhere delivered: copies, since nothing outside the sweep's folder ever is."""
+        folder = self.folder / COPIES
+        if files:
+            folder.mkdir(exist_ok=True)
+        self._journal.write(*(Artifact(f"{COPIES}/{Path(shutil.copy(file, folder)).name}") for file in files))
 
     def set_note(self, text: str) -> None:
         """Give the run its description, Markdown with the links of tracking/ui_links.py."""

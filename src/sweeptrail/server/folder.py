@@ -75,6 +75,11 @@ class ServerFolder:
         return self.logs / "server.log"
 
     @property
+    def audit_log(self) -> Path:
+        """Who did what, from where, when."""
+        return self.logs / "audit.log"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that looks after the server and its database."""
         return self.path / "lock"

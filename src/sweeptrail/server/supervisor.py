@@ -26,11 +26,18 @@ Say = Callable[[str], None]
 
 
 def serve(
-    folder: ServerFolder, address: Address, asked: Configuration, *, say: Say, ready: Callable[[bool], None]
+    folder: ServerFolder,
+    address: Address,
+    asked: Configuration,
+    *,
+    shared_write: bool,
+    say: Say,
+    ready: Callable[[bool], None],
 ) -> None:
     """Run the server until this is interrupted, by an exception in the main thread.
 
-    `say` is told what a person should know; `ready`, when the server answers, whether it is the first time.
+    With `shared_write` accounts write in what others have made too. `say` is told what a person should know; `ready`,
+    when the server answers, whether it is the first time.
     Raises ServerError if it is running already or does not start, UsageError for what cannot be meant.
     """
     folder.make()
@@ -44,7 +51,9 @@ def serve(
             folder.keep_secrets(Secrets.new())
         services: list[Service] = []
         try:
-            database = _start(folder, address, services, say)
+            database = _start_database(folder, services)
+            _upgrade(folder, database, say)
+            _start_mlflow(folder, address, database, services, shared_write=shared_write)
             write_state(folder, address, database, services)
             is_first = not folder.served.exists()
             write_json(folder.served, {"mlflow": version("mlflow")})
@@ -56,26 +65,30 @@ def serve(
             folder.running.unlink(missing_ok=True)
 
 
-def _start(folder: ServerFolder, address: Address, services: list[Service], say: Say) -> Database:
-    """Start the database, if it is ours, and MLflow; return where the database is."""
+def _start_database(folder: ServerFolder, services: list[Service]) -> Database:
+    """Start the database, if it is ours, and return where it is."""
     if theirs := folder.configuration().database_url:
-        database = Database(theirs, {})
-    else:
-        service, database = own_service(folder, folder.secrets())
-        services.append(service)
-        cluster.start(service)
-    _upgrade(folder, database, say)
+        return Database(theirs, {})
+    service, database = own_service(folder, folder.secrets())
+    services.append(service)
+    cluster.start(service)
+    return database
+
+
+def _start_mlflow(
+    folder: ServerFolder, address: Address, database: Database, services: list[Service], *, shared_write: bool
+) -> None:
+    environment = launch.environment(folder, address, database.for_mlflow, shared_write=shared_write)
     server = Service(
         "tracking server",
         launch.command(address),
-        {**launch.environment(folder, address, database.for_mlflow), **database.environment},
+        {**environment, **database.environment},
         lambda: launch.answers(address.uri),
         folder.logs / "mlflow.log",
     )
     services.append(server)
     server.start()
     server.wait_until_ready(PATIENCE)
-    return database
 
 
 def _watch(services: list[Service], say: Say, changed: Callable[[], None]) -> None:

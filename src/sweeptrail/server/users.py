@@ -15,6 +15,8 @@ from sweeptrail.server.folder import ADMIN, ServerFolder
 EVERYTHING = ("experiment", "registered_model")
 """What a sweep makes and writes to, besides runs and versions, which belong to these."""
 
+LEVELS = ("DENY", "READ", "USE", "EDIT", "MANAGE")
+
 NAME = re.compile(r"[A-Za-z0-9][\w.@+-]{0,99}", re.ASCII)
 """Without a colon, on which HTTP splits a login, and without letters that clients encode in two ways."""
 
@@ -29,8 +31,9 @@ def add(folder: ServerFolder, name: str, *, permission: str = "EDIT", password: 
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"expected a name of letters, digits and . _ @ + -, got {name!r}")
-    if name in names(folder):  # MLflow's own answer to that shows the hash of the password
-        raise UsageError(f"{name}: has an account already; sweeptrail server set-password {name}")
+    # MLflow's own answer to that shows the hash of the password; and nobody should take ADMIN for admin.
+    if taken := next((other for other in names(folder) if other.lower() == name.lower()), None):
+        raise UsageError(f"{taken}: has an account already; sweeptrail server set-password {taken}")
     password = password or secrets.token_urlsafe(16)
     _ask(folder, "POST", "2.0/mlflow/users/create", json={"username": name, "password": password})
     try:
@@ -61,9 +64,20 @@ def change_password(folder: ServerFolder, name: str, password: str = "") -> str:
 
 
 def set_everything(folder: ServerFolder, name: str, permission: str) -> None:
-    """Let an account do this with every experiment and registered model that it has no permission of its own for."""
+    """Let an account do this with every experiment and registered model, and no more with any of them.
+
+    What it was given for single ones, such as those that it has made, is taken away where it is more.
+    """
     for kind in EVERYTHING:
         _grant(folder, name, kind, "*", permission)
+    if LEVELS.index(permission) >= LEVELS.index("EDIT"):
+        return
+    found = _ask(folder, "GET", "3.0/mlflow/users/permissions/list", params={"username": name})["permissions"]
+    for grant in found:
+        kind, which = grant["resource_type"], grant["resource_pattern"]
+        if which != "*" and LEVELS.index(grant["permission"]) > LEVELS.index(permission):
+            about = {"username": name, "resource_type": kind, "resource_id": which}
+            _ask(folder, "POST", "3.0/mlflow/users/permissions/revoke", json=about)
 
 
 def set_permission(folder: ServerFolder, name: str, permission: str, *, experiment: str = "", model: str = "") -> None:

@@ -6,7 +6,7 @@ Everything that is written is read back: MLflow's client takes an empty answer f
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from sweeptrail.tracking.facts import Candidate
 
@@ -84,14 +84,28 @@ def _decide(client: MlflowClient, name: str, version: ModelVersion) -> None:
     reason = ""
     if holder and int(holder) != int(version.version):
         reason = _why_not(client.get_model_version(model.name, str(holder)), version)
-    if not reason:
-        client.set_registered_model_alias(model.name, ALIAS, str(version.version))
-        aliases = client.get_registered_model(model.name).aliases
-        _expect(int(aliases.get(ALIAS, 0)) == int(version.version))
+    refusal = _move_alias(client, model.name, version) if not reason else None
+    if refusal:
+        reason = f"this account may not move the alias {ALIAS} of the model {name}"
     decision = f"not the champion: {reason}" if reason else f"became the champion after version {holder or 'none'}"
     client.set_model_version_tag(model.name, str(version.version), DECISION_TAG, decision)
     stored = client.get_model_version(model.name, str(version.version))
     _expect(stored.tags.get(DECISION_TAG) == decision)
+    if refusal:
+        raise MlflowException(f"{reason}, which version {version.version} would have taken", PERMISSION_DENIED)
+
+
+def _move_alias(client: MlflowClient, name: str, version: ModelVersion) -> MlflowException | None:
+    """Move the alias; return the answer of a server on which that is for others."""
+    try:
+        client.set_registered_model_alias(name, ALIAS, str(version.version))
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(PERMISSION_DENIED):
+            raise
+        return error
+    aliases = client.get_registered_model(name).aliases
+    _expect(int(aliases.get(ALIAS, 0)) == int(version.version))
+    return None
 
 
 def _why_not(holder: ModelVersion, version: ModelVersion) -> str:

@@ -74,6 +74,7 @@ def read(path: Path) -> Program:
     """Return the network in an archive; raises UsageError for what is damaged, pickled, or not plain aten."""
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_size(archive, path.stat().st_size)
             return _program(archive)
     except UsageError:
         raise
@@ -82,6 +83,15 @@ def read(path: Path) -> Program:
         raise UsageError(
             f"{path}: expected a network as torch.export saves it, got a damaged one ({problem})"
         ) from error
+
+
+def _check_size(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError where an archive would unpack to more than it is: torch compresses nothing."""
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("it is compressed")
+    if sum(member.file_size for member in members) > size:
+        raise ValueError("its parts are larger than the whole")
 
 
 def _program(archive: zipfile.ZipFile) -> Program:
@@ -106,13 +116,15 @@ def _program(archive: zipfile.ZipFile) -> Program:
 
 def _tensors(archive: zipfile.ZipFile, folder: str, config: str) -> dict[str, Tensor]:
     """Return the tensors that lie in a folder of the archive as raw bytes."""
-    tensors = {}
+    tensors, contents = {}, dict[str, bytearray]()
     for name, entry in json.loads(archive.read(f"{folder}/{config}"))["config"].items():
         if entry["use_pickle"]:
             raise UsageError(f"{archive.filename}: {name!r} is a pickle, which may run any code; it is not loaded")
         meta = entry["tensor_meta"]
-        content = bytearray(archive.read(f"{folder}/{entry['path_name']}"))
-        flat = torch.frombuffer(content, dtype=DTYPES[meta["dtype"]])
+        file = f"{folder}/{entry['path_name']}"
+        if file not in contents:  # one that many names share is in memory once
+            contents[file] = bytearray(archive.read(file))
+        flat = torch.frombuffer(contents[file], dtype=DTYPES[meta["dtype"]])
         sizes, strides = ([size["as_int"] for size in meta[key]] for key in ("sizes", "strides"))
         tensors[name] = flat.as_strided(sizes, strides, meta["storage_offset"]["as_int"])
     return tensors

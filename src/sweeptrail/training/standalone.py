@@ -71,7 +71,7 @@ class Standalone(Sink):
     def finish(self, files: Sequence[Path], status: Status = "FINISHED", reason: str = "") -> None:
         """Log these files on the parent, close it, and deliver everything."""
         self._abandon.detach()
-        self._parent.add_files(*(str(file.absolute()) for file in files))
+        self._parent.add_copies(files)
         if self._closes_parent:  # an MLflow run of somebody else has a description of its own
             self._standings.write(self._standings.board(self._results))
             self._parent.close(status, reason)

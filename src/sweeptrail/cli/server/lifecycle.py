@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--port", default=5000, show_default=True, help="the port to listen on")
 @click.option("--allowed-hosts", default="", help="what clients call it by, separated by commas; needed with --host")
 @configuration_options
+@click.option("--shared-write", is_flag=True, help="accounts write in what others have made too, not only in their own")
 @click.option("--background", is_flag=True, help="return when it answers, instead of staying in the terminal")
 @click.option("--quiet", is_flag=True, hidden=True)
 def start(
@@ -29,6 +30,7 @@ def start(
     allowed_hosts: str,
     database_url: str,
     artifacts: str,
+    shared_write: bool,
     background: bool,
     quiet: bool,
 ) -> None:
@@ -58,6 +60,7 @@ def start(
             ("--artifacts", configuration.artifacts),
         ):
             words += [name, value] if value else []
+        words += ["--shared-write"] if shared_write else []
         is_first = not folder.served.exists()
         supervisor.start_in_background(folder, words)
         _announce(folder, address.uri, is_first, shows_password=True)
@@ -75,7 +78,7 @@ def start(
 
     try:
         with stoppable():
-            supervisor.serve(folder, address, configuration, say=tell, ready=announce)
+            supervisor.serve(folder, address, configuration, shared_write=shared_write, say=tell, ready=announce)
     except Cancelled:
         tell("the server was ended")
 
@@ -130,16 +133,20 @@ def show_status(folder: "ServerFolder") -> None:
 @server.command()
 @FOLDER
 @click.option("--lines", default=50, show_default=True, help="how many lines of each log")
-def logs(folder: "ServerFolder", lines: int) -> None:
+@click.option("--audit", is_flag=True, help="who changed what, and what was refused, from where and when")
+def logs(folder: "ServerFolder", lines: int, audit: bool) -> None:
     """Show the last lines of what the server, MLflow and the database have said.
 
     \b
     Example:
       sweeptrail server logs --lines 200
+      sweeptrail server logs --audit
     """
+    from sweeptrail.system.terminal import shown
 
     folder.configuration()  # raises an error where no server was ever started
-    for path in sorted(folder.logs.glob("*.log")):
+    for path in [folder.audit_log] if audit else sorted(set(folder.logs.glob("*.log")) - {folder.audit_log}):
         click.echo(f"==> {path} <==")
-        for line in path.read_text(errors="replace").splitlines()[-lines:]:
-            click.echo(line)
+        content = path.read_text(errors="replace") if path.exists() else ""
+        for line in content.splitlines()[-lines:]:
+            click.echo(shown(line))

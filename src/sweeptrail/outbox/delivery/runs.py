@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from sweeptrail.errors import RefusedError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.state import DeliveryState
 from sweeptrail.outbox.entries import Opened
@@ -38,6 +39,16 @@ class KnownRuns:
                 self.is_new_sweep = False  # another courier was here, and may have created runs
             if state.has_more():
                 yield state
+
+    def own_file(self, state: DeliveryState, name: str) -> Path:
+        """Return the file that a record means. Raises RefusedError if it is outside the sweep's folder.
+
+        The folder may come from somebody else, whose journal, or a link, names a private file of ours.
+        """
+        path = state.path.parent / name
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise RefusedError(f"{name!r} lies outside the sweep's folder, and is not sent")
+        return path
 
     def note(self, identity: str, state: DeliveryState) -> None:
         """Remember whose journal this is."""

@@ -218,7 +218,7 @@ class Teller:
         told.add([(name, time, step) for name, _, time, step in metrics], params, tagged)
 
     def _upload(self, state: DeliveryState, file: Artifact, offset: int) -> None:
-        path = state.path.parent / file.path
+        path = self._runs.own_file(state, file.path)
         if not file.growing:
             state.sent.add(file, offset, self._server.upload(run_id_of(state), path, file.to))
             return

@@ -12,13 +12,18 @@ from sweeptrail.server.folder import ADMIN, ServerFolder
 MODEL_SOURCES = r"\A(runs|models|mlflow-artifacts):/[^/]"
 """Where a registered model may come from: MLflow reads any other place, such as a bucket, with the server's rights."""
 
+AUDIT_LOG, SHARED_WRITE = "SWEEPTRAIL_AUDIT_LOG", "SWEEPTRAIL_SHARED_WRITE"
+"""Variables by which the server's process learns where its audit log is, and whether everybody writes everywhere."""
+
 
 def command(address: Address) -> list[str]:
     """Return the words that start MLflow; every process list shows them, so that none of them is a secret."""
     return [sys.executable, "-m", "sweeptrail.server.app.main", address.host, str(address.port)]
 
 
-def environment(folder: ServerFolder, address: Address, database_url: str) -> dict[str, str]:
+def environment(
+    folder: ServerFolder, address: Address, database_url: str, *, shared_write: bool = False
+) -> dict[str, str]:
     """Return the environment of MLflow's server: ours, without what is meant for a client."""
     secrets, configuration = folder.secrets(), folder.configuration()
     config = folder.path / "basic_auth.ini"
@@ -40,6 +45,8 @@ def environment(folder: ServerFolder, address: Address, database_url: str) -> di
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "20",
         "PYTHONUNBUFFERED": "1",
+        AUDIT_LOG: str(folder.audit_log),
+        SHARED_WRITE: "true" if shared_write else "false",
     }
 
 
@@ -51,16 +58,14 @@ def is_for_clients(name: str) -> bool:
 def write_auth_config(path: os.PathLike[str], database_url: str) -> None:
     """Write how MLflow checks logins.
 
-    Who has an account sees everything, and changes what they were allowed to. Without the cache each request
-    would hash the password anew; with one process nobody sees a password that was changed a minute ago.
+    Who has an account sees everything, and changes what they were allowed to. The front has checked the password.
     """
     config = configparser.ConfigParser(interpolation=None)
     config["mlflow"] = {
         "default_permission": "READ",
         "database_uri": database_url,
         "admin_username": ADMIN,
-        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
-        "auth_cache_ttl_seconds": "60",
+        "authorization_function": "sweeptrail.server.front.identity:authorization",
     }
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         config.write(file)

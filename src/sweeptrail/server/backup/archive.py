@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from sweeptrail.errors import ServerError, UsageError
+from sweeptrail.server.backup import foreign
 from sweeptrail.server.backup.artifacts import store
 from sweeptrail.server.database import postgres
 from sweeptrail.server.database.cluster import Database, database
@@ -147,6 +148,7 @@ def _read(
         _extract(archive, members[DUMP], dump)
         # Last, since it is all or nothing: a database that holds something is a restored one.
         postgres.restore(folder, found.url, dump, found.environment)
+        foreign.refuse(folder, found)
     return len(names)
 
 

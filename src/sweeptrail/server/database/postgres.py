@@ -85,7 +85,12 @@ def restore(folder: ServerFolder, url: str, file: Path, environment: Mapping[str
 def is_empty(folder: ServerFolder, url: str, environment: Mapping[str, str]) -> bool:
     """Tell whether a database has no table of ours."""
     statement = "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
-    return _client(folder, "psql", ["-XAtc", statement, url], environment).strip() == "0"
+    return ask(folder, url, statement, environment).strip() == "0"
+
+
+def ask(folder: ServerFolder, url: str, statement: str, environment: Mapping[str, str]) -> str:
+    """Return what a database answers: a line for each row, its values with | between them."""
+    return _client(folder, "psql", ["-XAtqc", statement, url], environment)
 
 
 def program(folder: ServerFolder, name: str) -> Path:

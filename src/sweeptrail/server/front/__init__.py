@@ -1,0 +1,1 @@
+"""What stands before MLflow's application: limits, the login, and the list of what is open to whom."""
