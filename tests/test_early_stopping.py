@@ -14,8 +14,9 @@ import sweeptrail
 from sweeptrail.errors import UsageError
 from tests.commands import family, new_store
 from tests.searched import MODULE, chosen, epochs
+from tests.waiting import PATIENCE
 
-QUICK: dict[str, Any] = {"engine": "serial", "report": False, "register": "none"}
+QUICK: dict[str, Any] = {"engine": "serial", "report": False, "register": "none", "delivery_timeout": PATIENCE}
 
 
 @pytest.fixture

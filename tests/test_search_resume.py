@@ -17,10 +17,11 @@ from sweeptrail.outbox import sweep_folder
 from tests.commands import family, new_store, program, start
 from tests.searched import MODULE, chosen, decisions, epochs
 from tests.steered import begun, kill_after, wait_for_end
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 SEARCH = ("searched_tasks:curve", "x=0..1", "y=0..1", "--search", "tpe", "--trials", "14", "--stop", "asha")
-QUICK = ("--report", "false", "--register", "none", "--goal", "min:validation_loss")
+PLAIN = ("--delivery-timeout", f"{PATIENCE:.0f}", "--report", "false", "--register", "none")
+QUICK = (*PLAIN, "--goal", "min:validation_loss")
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def done_in(place: Path) -> int:
 
 
 def test_more_trials_and_a_wider_range_go_on_with_the_same_search(place: Path) -> None:
-    words = ("searched_tasks:valley", "x=0..0.5", "--search", "random", *QUICK[:4])
+    words = ("searched_tasks:valley", "x=0..0.5", "--search", "random", *PLAIN)
     sweeptrail(place, "sweep", *words, "--trials", "4", "--engine", "serial")
     before = chosen(the_sweep(place))
     sweeptrail(place, "resume", "latest", "x=0..2", "--trials", "8")
@@ -130,7 +131,7 @@ def test_more_trials_and_a_wider_range_go_on_with_the_same_search(place: Path) -
 
 
 def test_a_combination_has_all_its_seeds_and_more_seeds_go_to_all(place: Path) -> None:
-    words = ("searched_tasks:valley", "x=0..1", "seed=0..2", "--search", "tpe", "--trials", "3", *QUICK[:4])
+    words = ("searched_tasks:valley", "x=0..1", "seed=0..2", "--search", "tpe", "--trials", "3", *PLAIN)
     sweeptrail(place, "sweep", *words, "--engine", "serial")
     assert [len(each.runs) for each in decisions(the_sweep(place))] == [3, 3, 3]
     sweeptrail(place, "resume", "latest", "seed=3")
@@ -142,7 +143,7 @@ def test_a_combination_has_all_its_seeds_and_more_seeds_go_to_all(place: Path) -
 
 
 def test_a_budget_counts_all_sittings_and_begins_nothing_when_it_is_spent(place: Path) -> None:
-    words = ("searched_tasks:valley", "x=0..1", "--search", "random", *QUICK[:4], "--engine", "serial")
+    words = ("searched_tasks:valley", "x=0..1", "--search", "random", *PLAIN, "--engine", "serial")
     spent = sweeptrail(place, "sweep", *words, "--budget", "0.001s")
     assert "the budget is spent after 0 runs; resume with a larger one to go on" in spent
     longer = sweeptrail(place, "resume", "latest", "--budget", "1h", "--trials", "3")
@@ -156,7 +157,7 @@ def test_a_budget_counts_all_sittings_and_begins_nothing_when_it_is_spent(place:
 
 
 def test_a_grid_with_a_budget_leaves_the_rest_for_later(place: Path) -> None:
-    words = ("searched_tasks:valley", "x=0.1,0.2,0.3", *QUICK[:4], "--engine", "serial")
+    words = ("searched_tasks:valley", "x=0.1,0.2,0.3", *PLAIN, "--engine", "serial")
     assert "the budget is spent after 0 of 3 runs" in sweeptrail(place, "sweep", *words, "--budget", "0.001s")
     sweeptrail(place, "resume", "latest", "--budget", "none")
     assert len(family(place)[1]) == 3
@@ -293,7 +294,7 @@ def test_without_optuna_the_message_says_what_to_install(place: Path, no_optuna:
     python_path = no_optuna["PYTHONPATH"]
     message = sweeptrail(place, "sweep", *words, "--search", "tpe", code=2, PYTHONPATH=python_path)
     assert "search: tpe needs the package optuna; write pip install 'sweeptrail[tpe]', or search=random" in message
-    quick = (*QUICK[:4], "--engine", "serial")
+    quick = (*PLAIN, "--engine", "serial")
     sweeptrail(place, "sweep", *words, "--search", "random", *quick, PYTHONPATH=python_path)
 
 
@@ -317,7 +318,7 @@ def test_a_goal_that_is_misspelt_is_named_after_the_first_run(place: Path) -> No
 
 
 def test_runs_that_fail_do_not_end_a_search(place: Path) -> None:
-    words = ("searched_tasks:failing", "x=0..1", "--search", "tpe", "--trials", "12", "--engine", "serial", *QUICK[:4])
+    words = ("searched_tasks:failing", "x=0..1", "--search", "tpe", "--trials", "12", "--engine", "serial", *PLAIN)
     sweeptrail(place, "sweep", *words, code=1)
     statuses = [run.info.status for run in family(place)[1]]
     assert len(statuses) == 12
@@ -335,5 +336,5 @@ def test_a_dry_run_says_how_large_the_space_is(place: Path) -> None:
 
 def test_valid_leaves_combinations_out_of_a_search(place: Path) -> None:
     words = ("searched_tasks:valley", "x=0..2", "y=0..2", "--search", "tpe", "--trials", "15", "--engine", "serial")
-    sweeptrail(place, "sweep", *words, *QUICK[:4])
+    sweeptrail(place, "sweep", *words, *PLAIN)
     assert all(float(params["x"]) + float(params["y"]) < 1.6 for _, params, _ in chosen(the_sweep(place)))

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from sweeptrail.engines.carry_out import longest_first
-from sweeptrail.errors import UsageError
 from sweeptrail.outbox.history import History
 from sweeptrail.outbox.parent_journal import ParentJournal
 from sweeptrail.outbox.run_journal import close_stopped
-from sweeptrail.records import Goal, Job, RunResult
-from sweeptrail.results.leaderboard import DEFAULT_GOALS, total
+from sweeptrail.records import Job, RunResult
 from sweeptrail.results.words import plural
 from sweeptrail.search.problems import TPE
 from sweeptrail.search.rungs import Ladder
@@ -19,6 +17,7 @@ from sweeptrail.search.strategy import Point, Trial
 from sweeptrail.sweeps.plan import Plan
 from sweeptrail.sweeps.trials.budget import Budget, spent
 from sweeptrail.sweeps.trials.jobs import Jobs, history_of, is_done, result_of, sent_to
+from sweeptrail.sweeps.trials.worth import Worth
 
 
 @dataclass
@@ -52,8 +51,8 @@ class Trials:
         self._new: deque[Job] = deque()
         """What is left of a grid."""
         self._running: set[int] = set()
-        self._goal = plan.settings.goal
-        self._is_goal_known = self._is_exhausted = False
+        self._worth = Worth(plan.settings.goal)
+        self._is_exhausted = False
         self.recalled: list[tuple[int, int, RunResult | None]] = []
         """Of each run of earlier sittings its number, how many epochs it has, and its result if it has finished."""
         self.follow: Callable[[Job], None] = lambda job: None
@@ -99,14 +98,8 @@ class Trials:
         combination.results[result.index] = result
         combination.known = None
         self._note(combination, result)
-        if self._settings["search"] == TPE and result.status == "FINISHED" and not self._is_goal_known:
-            goal = self._goal_among(result.finals)
-            self._is_goal_known = goal.metric in result.finals
-            if not self._is_goal_known:
-                raise UsageError(
-                    f"goal: {result.name} has logged no {goal.metric}, which says what is near to the best; "
-                    f"write manager.log({goal.metric}=...), or another goal"
-                )
+        if self._settings["search"] == TPE:
+            self._worth.expect(result)
 
     def stop(self) -> Iterator[RunResult]:
         """End as FINISHED what has paused and is not taken further; yield those results."""
@@ -247,24 +240,7 @@ class Trials:
         if result.status == "FINISHED":  # also one whose loop was left by `break`, wherever it was sent
             levels[self._ladder.send(combination.number, rungs.epochs)] = result.finals
         for level, metrics in levels.items():
-            goal = self._goal_among(metrics)
-            if goal.metric not in metrics:
-                raise UsageError(
-                    f"stop: epoch {level} of {result.name} has no {goal.metric}, by which runs are compared; "
-                    f"write manager.log({goal.metric}=...) inside the loop, or leave out stop=asha"
-                )
-            self._ladder.reach(combination.number, level, goal.rank(metrics[goal.metric]))
-
-    def _goal_among(self, metrics: dict[str, float]) -> Goal:
-        """Return what ranks, found out by what the runs log where nobody has said it."""
-        self._goal = self._goal or next((goal for goal in DEFAULT_GOALS if goal.metric in metrics), None)
-        if not self._goal:
-            logged = [name for name in metrics if not name.endswith("_duration")]
-            raise UsageError(
-                f"goal: nothing says which of {', '.join(logged) or 'no metrics'} is to become better; "
-                f"write goal=max:{(logged or ['validation_accuracy'])[0]}"
-            )
-        return self._goal
+            self._ladder.reach(combination.number, level, self._worth.at(level, metrics, result.name))
 
     def _known(self) -> list[Trial]:
         """Return what is known of all trials; nothing is made anew for each question but what is new."""
@@ -282,14 +258,8 @@ class Trials:
         is_whole = all(result.status == "FINISHED" and not result.stopped_early for result in results)
         value = None
         if not has_failed and is_whole and len(results) == len(combination.jobs):
-            values = [self._value(result) for result in results]
-            value = total(values) / len(values)
+            value = self._worth.mean(results)
         return Trial(combination.number, combination.params, value, has_failed, reached)
-
-    def _value(self, result: RunResult) -> float:
-        goal = self._goal_among(result.finals)
-        is_nan, value = goal.rank(result.finals.get(goal.metric, float("nan")))
-        return float("nan") if is_nan else value
 
     def _stopped_early(self, combination: Combination, result: RunResult) -> str:
         """Return why a run is not taken further; empty for one that is whole, or has failed."""
