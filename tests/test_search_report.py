@@ -14,7 +14,7 @@ from sweeptrail.results.leaderboard import Leaderboard, RankedRun, make_leaderbo
 from sweeptrail.results.markdown import note
 from sweeptrail.results.report import facts, plots
 from sweeptrail.results.words import saved, verdict
-from sweeptrail.search.importance import importances
+from sweeptrail.search.importance import MOST, importances
 from sweeptrail.training.sinks.console import summary
 
 RUNS = 40
@@ -48,13 +48,13 @@ def test_the_report_of_a_search_has_best_so_far_importance_and_slices() -> None:
     assert not facts.slices(searched())["size"].is_log
     assert set(facts.effects(searched())) == {"kind"}
     with plots.style():
-        assert {"best_so_far", "importance", "effects"} <= set(plots.draw(searched()))
+        assert {"best_so_far", "importance", "effects"} <= set(plots.draw(searched(), facts.importance(searched())))
 
 
 def test_a_grid_of_few_runs_has_neither() -> None:
     board = make_leaderboard(tried(index) for index in range(1, 9))
     with plots.style():
-        assert not {"best_so_far", "importance"} & set(plots.draw(board))
+        assert not {"best_so_far", "importance"} & set(plots.draw(board, facts.importance(board)))
     assert 'id="best"' not in report.page(board, title="Grid")
 
 
@@ -119,3 +119,12 @@ def test_what_has_paused_stands_below_while_the_search_goes_on() -> None:
     other = replace(stopped, result=replace(stopped.result, stopped_early="so far, after 3 epochs"))
     board = make_leaderboard([other, whole])
     assert [row.runs[0].result.index for row in board.rows] == [1, 2]
+
+
+def test_importance_of_a_thousand_runs_takes_evenly_what_it_can_compute_in_seconds() -> None:
+    points = [{"x": index / 1000, "y": index % 7 / 7} for index in range(1000)]
+    values = [point["x"] ** 2 + 0.01 * point["y"] for point in points]
+    few = [position * 1000 // MOST for position in range(MOST)]
+    order = sorted(range(1000), key=values.__getitem__)
+    taken = [order[position] for position in few]
+    assert importances(points, values) == importances([points[i] for i in taken], [values[i] for i in taken])

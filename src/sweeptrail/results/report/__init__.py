@@ -1,6 +1,6 @@
 """One page, and plots, that show what came out of a sweep."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweeptrail.errors import SweeptrailError
@@ -18,11 +18,12 @@ def write(folder: Path, board: Leaderboard, *, title: str, sections: Sequence[Se
 
     `sections` are what the task says of the champion. Raises SweeptrailError when they cannot be written.
     """
-    from sweeptrail.results.report import plots  # 0.5 s
+    from sweeptrail.results.report import facts, plots  # 0.5 s
 
+    shares = facts.importance(board)
     with plots.style():
-        pngs = {name: plots.png(figure) for name, figure in plots.draw(board).items()}
-    text = page(board, title=title, sections=sections)
+        pngs = {name: plots.png(figure) for name, figure in plots.draw(board, shares).items()}
+    text = _page(board, shares, title=title, sections=sections)
     pngs |= {section.name: section.png for section in sections if section.png}
     try:
         (folder / PLOTS).mkdir(parents=True, exist_ok=True)
@@ -37,8 +38,14 @@ def write(folder: Path, board: Leaderboard, *, title: str, sections: Sequence[Se
 
 def page(board: Leaderboard, *, title: str, sections: Sequence[Section] = ()) -> str:
     """Return the page as one HTML document that needs nothing beside itself."""
-    from sweeptrail.results.report import document, plots  # 0.5 s
+    from sweeptrail.results.report import facts
+
+    return _page(board, facts.importance(board), title=title, sections=sections)
+
+
+def _page(board: Leaderboard, shares: Mapping[str, float], *, title: str, sections: Sequence[Section]) -> str:
+    from sweeptrail.results.report import document, plots
 
     with plots.style():
-        svgs = {name: plots.svg(figure) for name, figure in plots.draw(board).items()}
-    return document.render(board, svgs, title=title, sections=sections)
+        svgs = {name: plots.svg(figure) for name, figure in plots.draw(board, shares).items()}
+    return document.render(board, svgs, shares, title=title, sections=sections)

@@ -31,9 +31,16 @@ class Plot:
     """None where they are in the ranked table."""
 
 
-def render(board: Leaderboard, drawings: Mapping[str, str], *, title: str, sections: Sequence[Section]) -> str:
-    """Return the document; `drawings` are matplotlib's SVG by the name of the plot."""
-    alternatives = _alternatives(board)
+def render(
+    board: Leaderboard,
+    drawings: Mapping[str, str],
+    shares: Mapping[str, float],
+    *,
+    title: str,
+    sections: Sequence[Section],
+) -> str:
+    """Return the document; `drawings` are matplotlib's SVG by the name of the plot, `shares` as for drawing."""
+    alternatives = _alternatives(board, shares)
     numbers = {"learning_curves": tables.curves(board), "effects": tables.effects(board)} if board.rows else {}
     own = {name: _plot(name, svg, alternatives[name], numbers.get(name)) for name, svg in drawings.items()}
     given = {each.name: _plot(each.name, each.svg, each.alternative, each.table) for each in sections if each.svg}
@@ -119,11 +126,10 @@ def _key_figures(board: Leaderboard) -> dict[str, str]:
     }
 
 
-def _alternatives(board: Leaderboard) -> dict[str, str]:
+def _alternatives(board: Leaderboard, shares: Mapping[str, float]) -> dict[str, str]:
     """Return what each plot shows, for those who cannot see it."""
     metric = in_words(board.ranking)
     names = facts.varying(board)
-    shares = facts.importance(board) if board.rows else {}
     runs = all_runs(board)
     epochs = max((len(run.result.epochs) for run in runs), default=0)
     shown = ", ".join(in_words(name) for name in curve_metrics(board))

@@ -204,5 +204,7 @@ def running_best(runs: Iterable[Tried]) -> list[float]:
 def importance(board: Leaderboard) -> dict[str, float]:
     """Return the share of each hyperparameter in how the whole runs differ, as Optuna computes it."""
     rows = [row for row in board.rows if not is_stopped(row)]
+    if not rows:
+        return {}
     points = [{column: value_of(row, column) for column in columns_of(board)} for row in rows]
     return importances(points, [row.mean for row in rows])

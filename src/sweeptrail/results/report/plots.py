@@ -40,8 +40,8 @@ def style() -> Iterator[None]:
         yield
 
 
-def draw(board: Leaderboard) -> dict[str, Figure]:
-    """Return each plot for which there is something to draw, by its name."""
+def draw(board: Leaderboard, shares: Mapping[str, float]) -> dict[str, Figure]:
+    """Return each plot for which there is something to draw, by its name; `shares` are what matters how much."""
     figures: dict[str, Figure] = {}
     if metrics := _drawable(board):
         figures["learning_curves"] = learning_curves(board, metrics)
@@ -53,7 +53,7 @@ def draw(board: Leaderboard) -> dict[str, Figure]:
     if board.rows and (tried := facts.tried(board)):
         figures["best_so_far"] = Figure((WIDTH, 3.0))
         searches.best_so_far(figures["best_so_far"], tried, board.ranking)
-    if board.rows and (shares := facts.importance(board)):
+    if shares:
         figures["importance"] = Figure((WIDTH, 0.6 + 0.35 * len(shares)))
         searches.importance(figures["importance"], shares)
     return figures
