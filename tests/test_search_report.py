@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from sweeptrail.records import Epoch, RunResult
+from sweeptrail.records import Epoch, Goal, RunResult
 from sweeptrail.results import report
-from sweeptrail.results.leaderboard import Leaderboard, RankedRun, make_leaderboard
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, make_leaderboard, running_best
 from sweeptrail.results.markdown import note
 from sweeptrail.results.report import facts, plots
 from sweeptrail.results.words import saved, verdict
@@ -63,7 +63,7 @@ def test_the_best_so_far_is_that_of_whole_runs() -> None:
     assert [run.number for run in runs] == list(range(1, RUNS + 1))
     assert [run.minutes for run in runs] == sorted(run.minutes for run in runs)
     assert runs[0].minutes == pytest.approx(3 / 60)
-    best = facts.running_best(run for run in runs if not run.is_stopped)
+    best = running_best(Goal("validation_accuracy"), (run.value for run in runs if not run.is_stopped))
     assert len(best) == RUNS / 4
     assert best == sorted(best)
     assert best[-1] == max(run.value for run in runs if not run.is_stopped)

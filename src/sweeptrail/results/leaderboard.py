@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from sweeptrail.errors import SettingsError
@@ -145,6 +146,15 @@ def seconds(result: RunResult) -> float | None:
 def best_of(board: Leaderboard, candidates: Iterable[T], value_of: Callable[[T], float]) -> T:
     """Return that with the best value of the metric that ranks."""
     return min(candidates, key=lambda candidate: board.goal.rank(value_of(candidate)))
+
+
+def running_best(goal: Goal, values: Iterable[float]) -> list[float]:
+    """Return the best value up to each of these."""
+
+    def better(best: float, value: float) -> float:
+        return min(best, value, key=goal.rank)
+
+    return list(accumulate(values, better))
 
 
 def sweeps_of(board: Leaderboard) -> list[str]:

@@ -96,16 +96,21 @@ def _welch(first: Row, second: Row) -> float:
 
 def saved(board: Leaderboard) -> str:
     """Say in one sentence what early stopping has spent; nothing where it has stopped none, or left none whole."""
+    if not (epochs := epochs_spent(board)):
+        return ""
+    runs = [run.result for row in board.rows for run in row.runs]
+    stopped = sum(bool(result.stopped_early) for result in runs)
+    spent = f"{epochs[0]} of {epochs[1]} epochs ({epochs[0] / epochs[1]:.0%})"
+    return f"{stopped} of {len(runs)} runs were stopped early: {spent}."
+
+
+def epochs_spent(board: Leaderboard) -> tuple[int, int] | None:
+    """Return how many epochs the runs have taken, and would have if all were whole; None as `saved` says nothing."""
     runs = [run.result for row in board.rows for run in row.runs]
     counts = [result.epochs[-1].epoch if result.epochs else 0 for result in runs]
-    stopped = sum(bool(result.stopped_early) for result in runs)
     whole = max((count for count, result in zip(counts, runs, strict=True) if not result.stopped_early), default=0)
-    if not stopped or not whole:
-        return ""
-    return (
-        f"{stopped} of {len(runs)} runs were stopped early: "
-        f"{sum(counts)} of {whole * len(runs)} epochs ({sum(counts) / (whole * len(runs)):.0%})."
-    )
+    is_stopping = any(result.stopped_early for result in runs)
+    return (sum(counts), whole * len(runs)) if is_stopping and whole else None
 
 
 def why_no_champion(board: Leaderboard) -> str:

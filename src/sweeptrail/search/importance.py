@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from sweeptrail.search import tpe
@@ -16,7 +17,7 @@ MOST = 200
 """More say the same within 3 points, and take a minute where there are 1,000."""
 
 LOG_FROM = 100
-"""A hyperparameter whose values differ by this factor is taken as a logarithmic one."""
+"""Only a hyperparameter whose values differ by this factor can be a logarithmic one."""
 
 
 def importances(points: Sequence[Mapping[str, Any]], values: Sequence[float]) -> dict[str, float]:
@@ -77,5 +78,11 @@ def is_numeric(values: Sequence[Any]) -> bool:
 
 
 def is_logarithmic(values: Sequence[float]) -> bool:
-    """Tell whether numbers are of such different sizes that their logarithms are what is spread evenly."""
-    return min(values) > 0 and max(values) / min(values) >= LOG_FROM
+    """Tell whether numbers are of such different sizes that rather their logarithms are spread evenly.
+
+    Of a thousand numbers from 0 to 1 the least is below a hundredth too; but half of them are above 0.5.
+    """
+    low, middle, high = min(values), median(values), max(values)
+    if low <= 0 or high / low < LOG_FROM:
+        return False
+    return abs(math.log(middle / low) / math.log(high / low) - 0.5) < abs((middle - low) / (high - low) - 0.5)

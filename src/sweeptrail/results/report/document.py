@@ -14,7 +14,8 @@ from sweeptrail.results.leaderboard import Leaderboard, all_runs, best_of, final
 from sweeptrail.results.report import facts, tables
 from sweeptrail.results.report.section import Section
 from sweeptrail.results.report.theme import DARK, LIGHT, inline_svg
-from sweeptrail.results.words import as_sentence, in_words, saved, verdict, why_no_champion
+from sweeptrail.results.words import as_sentence, epochs_spent, in_words, saved, verdict, why_no_champion
+from sweeptrail.search.importance import MOST
 
 TEMPLATE = "page.html.jinja"
 
@@ -41,7 +42,9 @@ def render(
 ) -> str:
     """Return the document; `drawings` are matplotlib's SVG by the name of the plot, `shares` as for drawing."""
     alternatives = _alternatives(board, shares)
-    numbers = {"learning_curves": tables.curves(board), "effects": tables.effects(board)} if board.rows else {}
+    numbers = {"learning_curves": tables.curves(board)} if board.rows else {}
+    if board.rows and facts.effects(board):
+        numbers["effects"] = tables.effects(board)
     own = {name: _plot(name, svg, alternatives[name], numbers.get(name)) for name, svg in drawings.items()}
     given = {each.name: _plot(each.name, each.svg, each.alternative, each.table) for each in sections if each.svg}
     text = _template().render(
@@ -52,6 +55,9 @@ def render(
         figures=_key_figures(board),
         verdict=facts.text_of(verdict(board)),
         saved=saved(board),
+        ranges=bool(facts.slices(board)),
+        lacks_optuna=facts.lacks_optuna(board),
+        sampled=MOST if len(facts.whole(board)) > MOST else 0,
         metric=in_words(board.ranking),
         basis=_basis(board),
         seeds=tables.has_seeds(board),
@@ -115,7 +121,12 @@ def _key_figures(board: Leaderboard) -> dict[str, str]:
     runs = all_runs(board)
     finished = sum(run.result.status == "FINISHED" for run in runs)
     combinations = {"combinations": str(len(board.rows))} if board.rows or not finished else {}
-    counts = {**combinations, "runs finished": f"{finished} of {len(runs)}"}
+    epochs = epochs_spent(board)
+    counts = {
+        **combinations,
+        "runs finished": f"{finished} of {len(runs)}",
+        **({"epochs": f"{epochs[0]} of {epochs[1]}"} if epochs else {}),
+    }
     if not board.champion:
         return counts
     metrics = final_metrics(board.champion)

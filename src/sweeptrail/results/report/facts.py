@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from sweeptrail.records import RunResult
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, Row, final_metrics, seconds, spread, sweeps_of
-from sweeptrail.search.importance import importances, is_logarithmic, is_numeric
+from sweeptrail.search import tpe
+from sweeptrail.search.importance import FEWEST, importances, is_logarithmic, is_numeric
 
 HIGHLIGHTS = 5
 """How many of the best combinations have a colour of their own; more could not be told apart."""
@@ -84,15 +86,19 @@ def can_be_drawn(value: float) -> bool:
     return abs(value) < 1e300
 
 
-def fences(values: Iterable[float]) -> tuple[float, float] | None:
-    """Return the range without what is far out, three times the interquartile range (Tukey); None without numbers."""
+def fences(values: Iterable[float], *, kept: Iterable[float] = ()) -> tuple[float, float] | None:
+    """Return the range without what is far out, three times the interquartile range (Tukey); None without numbers.
+
+    What is `kept` is inside in any case: where most runs have come to nothing, the best are far out.
+    """
     finite = np.array([value for value in values if can_be_drawn(value)])
     if not len(finite):
         return None
     low, high = np.quantile(finite, (0.25, 0.75))
     reach = 3 * (high - low)
     inside = finite[(finite >= low - reach) & (finite <= high + reach)]
-    return float(inside.min()), float(inside.max())
+    chosen = [value for value in kept if can_be_drawn(value)]
+    return float(min([inside.min(), *chosen])), float(max([inside.max(), *chosen]))
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,7 @@ def effects(board: Leaderboard) -> dict[str, list[Level]]:
 
 
 def _level(board: Leaderboard, column: str, value: Any) -> Level | None:
-    whole = [row for row in board.rows if not is_stopped(row)] or board.rows
-    runs = [run for row in whole if value_of(row, column) == value for run in row.runs]
+    runs = [run for row in whole(board) or board.rows if value_of(row, column) == value for run in row.runs]
     finite = [reached for run in runs if can_be_drawn(reached := final_metrics(run)[board.ranking])]
     if not finite:
         return None
@@ -131,10 +136,14 @@ def is_stopped(row: Row) -> bool:
     return bool(row.runs[0].result.stopped_early)
 
 
+def whole(board: Leaderboard) -> list[Row]:
+    """Return the combinations that were not stopped early."""
+    return [row for row in board.rows if not is_stopped(row)]
+
+
 def highlighted(board: Leaderboard) -> Sequence[Row]:
     """Return the combinations that have a colour: the best that are whole, or the best if none is."""
-    whole = [row for row in board.rows[:HIGHLIGHTS] if not is_stopped(row)]
-    return whole or board.rows[:HIGHLIGHTS]
+    return whole(board)[:HIGHLIGHTS] or board.rows[:HIGHLIGHTS]
 
 
 def is_continuous(board: Leaderboard, column: str) -> bool:
@@ -151,6 +160,11 @@ class Slice:
     stopped: Sequence[tuple[float, float]]
     is_log: bool
 
+    @property
+    def values(self) -> list[float]:
+        """Those of the goal."""
+        return [value for points in (self.whole, self.stopped) for _, value in points]
+
 
 def slices(board: Leaderboard) -> dict[str, Slice]:
     """Return the columns that are ranges of numbers."""
@@ -158,11 +172,11 @@ def slices(board: Leaderboard) -> dict[str, Slice]:
     rows = [row for row in board.rows if can_be_drawn(row.mean)]
     for column in varying(board):
         if rows and is_continuous(board, column):
-            whole, stopped = (
+            complete, stopped = (
                 [(float(value_of(row, column)), row.mean) for row in rows if is_stopped(row) == wanted]
                 for wanted in (False, True)
             )
-            found[column] = Slice(whole, stopped, is_logarithmic(levels(board, column)))
+            found[column] = Slice(complete, stopped, is_logarithmic(levels(board, column)))
     return found
 
 
@@ -172,11 +186,10 @@ class Tried:
 
     number: int
     minutes: float
-    """From the beginning of the first run to the end of this."""
+    """From the beginning of the first run until this had the value."""
     value: float
     """Of the metric that ranks."""
     is_stopped: bool
-    rank: tuple[bool, float]
 
 
 def tried(board: Leaderboard) -> list[Tried]:
@@ -184,27 +197,36 @@ def tried(board: Leaderboard) -> list[Tried]:
     runs = [run for row in board.rows for run in row.runs if can_be_drawn(final_metrics(run)[board.ranking])]
     if len(runs) < FEWEST_TRIED or len(sweeps_of(board)) > 1:
         return []
-    began = min(run.result.time - (seconds(run.result) or 0.0) for run in runs)
+    began = min(_began(run.result) for run in runs)
     found = []
     for run in sorted(runs, key=lambda run: run.result.index):
         value = final_metrics(run)[board.ranking]
-        minutes = max(0.0, run.result.time - began) / 60
-        found.append(Tried(run.result.index, minutes, value, bool(run.result.stopped_early), board.goal.rank(value)))
+        minutes = max(0.0, _reached(run.result) - began) / 60
+        found.append(Tried(run.result.index, minutes, value, bool(run.result.stopped_early)))
     return found
 
 
-def running_best(runs: Iterable[Tried]) -> list[float]:
-    """Return the best value up to each run."""
-    best: list[Tried] = []
-    for run in runs:
-        best.append(min([*best[-1:], run], key=lambda each: each.rank))
-    return [each.value for each in best]
+def _began(result: RunResult) -> float:
+    """Return when a run began; of one that has paused its epochs know it, which MLflow does not keep."""
+    first = result.epochs[0] if result.epochs else None
+    began = result.time - (seconds(result) or 0.0)
+    return min(began, first.time - first.epoch_duration) if first and first.time else began
+
+
+def _reached(result: RunResult) -> float:
+    """Return when a run had its value: what was stopped early is closed long after, when its sweep ends."""
+    return (result.stopped_early and result.epochs and result.epochs[-1].time) or result.time
 
 
 def importance(board: Leaderboard) -> dict[str, float]:
     """Return the share of each hyperparameter in how the whole runs differ, as Optuna computes it."""
-    rows = [row for row in board.rows if not is_stopped(row)]
+    rows = whole(board)
     if not rows:
         return {}
     points = [{column: value_of(row, column) for column in columns_of(board)} for row in rows]
     return importances(points, [row.mean for row in rows])
+
+
+def lacks_optuna(board: Leaderboard) -> bool:
+    """Tell whether a search has enough runs for the importance, and only Optuna is missing."""
+    return len(slices(board)) > 0 and len(whole(board)) >= FEWEST and not tpe.is_installed()

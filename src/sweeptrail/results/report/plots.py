@@ -49,10 +49,10 @@ def draw(board: Leaderboard, shares: Mapping[str, float]) -> dict[str, Figure]:
         figures["parallel_coordinates"] = parallel_coordinates(board)
     panels: dict[str, Panel] = {**facts.slices(board), **facts.effects(board)} if board.rows else {}
     if panels:
-        figures["effects"] = effects(panels, board.ranking)
+        figures["effects"] = effects(panels, board)
     if board.rows and (tried := facts.tried(board)):
         figures["best_so_far"] = Figure((WIDTH, 3.0))
-        searches.best_so_far(figures["best_so_far"], tried, board.ranking)
+        searches.best_so_far(figures["best_so_far"], tried, board)
     if shares:
         figures["importance"] = Figure((WIDTH, 0.6 + 0.35 * len(shares)))
         searches.importance(figures["importance"], shares)
@@ -122,7 +122,13 @@ def _curves(axes: Axes, metric: str, best: Sequence[Row], rest: Sequence[RankedR
             *line, color=COLOURS[position], linestyle=DASHES[position], linewidth=WIDTHS[position],
             marker=marker, markersize=3.2,
         )  # fmt: skip
-    limits = facts.fences([value for _, values in (pale, *drawn) for value in values])
+    ends = [
+        run.result.epochs[-1].metrics.get(metric, math.nan)
+        for row in best[:1]
+        for run in row.runs[:1]
+        if run.result.epochs
+    ]
+    limits = facts.fences([value for _, values in (pale, *drawn) for value in values], kept=ends)
     if limits:
         margin = 0.05 * (limits[1] - limits[0]) or 0.01
         axes.set_ylim(limits[0] - margin, limits[1] + margin)
@@ -143,7 +149,7 @@ def parallel_coordinates(board: Leaderboard) -> Figure:
     ]
     columns.append(_metric_axis(axes, board, len(names)))
     heights = list(zip(*columns, strict=True))
-    coloured = min(len(heights), len(facts.highlighted(board)))
+    coloured = sum(facts.can_be_drawn(row.mean) for row in facts.highlighted(board))
     pale = heights[coloured:]
     if pale:
         width = pale_width(len(pale))
@@ -212,7 +218,7 @@ def _number_axis(axes: Axes, board: Leaderboard, column: str, x: int) -> list[fl
 def _metric_axis(axes: Axes, board: Leaderboard, x: int) -> list[float]:
     """Draw the axis of the metric that ranks, its best value on top; return where each combination ends."""
     rows = _measured(board)
-    low, high = facts.fences([row.mean for row in rows]) or (0.0, 1.0)
+    low, high = facts.fences([row.mean for row in rows], kept=[rows[0].mean]) or (0.0, 1.0)
     if low == high:
         low, high = low - 0.01, high + 0.01
     worst, best = (low, high) if board.goal.greater_is_better else (high, low)
@@ -239,7 +245,7 @@ def _tick(axes: Axes, x: int, height: float, text: str) -> None:
     axes.text(x + offset, height, facts.shortened(text, 20), **look)
 
 
-def effects(found: Mapping[str, Panel], ranking: str) -> Figure:
+def effects(found: Mapping[str, Panel], board: Leaderboard) -> Figure:
     """Draw the ranking metric at each value of each hyperparameter: its mean with the interval, or all of a range."""
     rows = math.ceil(len(found) / 4)
     columns = max(3, math.ceil(len(found) / rows))
@@ -252,11 +258,12 @@ def effects(found: Mapping[str, Panel], ranking: str) -> Figure:
     for axes, (name, each) in zip(grid.flat, found.items(), strict=False):
         if isinstance(each, facts.Slice):
             searches.slice_of(axes, name, each)
+            searches.limits(axes, each.values, kept=[board.rows[0].mean])
         else:
             _effect(axes, name, each, room=100 // columns)
     for axes in grid.flat[len(found) :]:
         axes.remove()
-    grid[0, 0].set_ylabel(in_words(ranking))
+    grid[0, 0].set_ylabel(in_words(board.ranking))
     return figure
 
 

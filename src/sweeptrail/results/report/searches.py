@@ -1,21 +1,21 @@
 """Draws what searches have tried: the best so far, where in each range the good ones lie, and what matters."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from sweeptrail.results.leaderboard import Leaderboard, running_best
 from sweeptrail.results.report import facts
 from sweeptrail.results.report.theme import COLOURS, PALE
 from sweeptrail.results.words import in_words
 
-BESIDE = {"left": 0.06, "right": 0.995, "top": 0.96, "bottom": 0.16, "wspace": 0.05}
+BESIDE = {"left": 0.075, "right": 0.995, "top": 0.96, "bottom": 0.16, "wspace": 0.05}
 """Where two plots are beside each other."""
 
 
-def best_so_far(figure: Figure, tried: Sequence[facts.Tried], ranking: str) -> None:
+def best_so_far(figure: Figure, tried: Sequence[facts.Tried], board: Leaderboard) -> None:
     """Draw each run by its number and by the time of its end, and the best whole one up to then."""
     axes_of_runs, axes_of_time = figure.subplots(1, 2, sharey=True, gridspec_kw=BESIDE)
     last = max(each.minutes for each in tried)
@@ -31,13 +31,14 @@ def best_so_far(figure: Figure, tried: Sequence[facts.Tried], ranking: str) -> N
         for chosen, colour in ((stopped, PALE), (whole, COLOURS[0])):
             values = [tried[position].value for position in chosen]
             axes.plot([moments[position] for position in chosen], values, "o", color=colour, markersize=3, alpha=0.7)
-        best = facts.running_best([tried[position] for position in whole])
+        best = running_best(board.goal, [tried[position].value for position in whole])
         line = [moments[position] for position in whole]
         axes.step(line, best, where="post", color=COLOURS[0], linewidth=1.6)
-        limits(axes, [each.value for each in tried if not each.is_stopped] or [each.value for each in tried])
+        shown = [each.value for each in tried if not each.is_stopped] or [each.value for each in tried]
+        limits(axes, shown, kept=best[-1:])
         axes.set_xlabel(name)
     axes_of_runs.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes_of_runs.set_ylabel(in_words(ranking))
+    axes_of_runs.set_ylabel(in_words(board.ranking))
 
 
 def slice_of(axes: Axes, name: str, found: facts.Slice) -> None:
@@ -49,7 +50,6 @@ def slice_of(axes: Axes, name: str, found: facts.Slice) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    limits(axes, [y for points in (found.stopped, found.whole) for _, y in points])
 
 
 def importance(figure: Figure, shares: Mapping[str, float]) -> None:
@@ -61,10 +61,11 @@ def importance(figure: Figure, shares: Mapping[str, float]) -> None:
         axes.text(shares[name], position, f" {shares[name]:.0%}", va="center")
     axes.set_xlim(0, max(1e-9, *shares.values()) * 1.12)
     axes.xaxis.set_visible(False)
+    axes.grid(visible=False)
 
 
-def limits(axes: Axes, values: Sequence[float]) -> None:
-    """Leave what is far out beyond the edge."""
-    if (found := facts.fences(value for value in values if not math.isnan(value))) is not None:
+def limits(axes: Axes, values: Sequence[float], *, kept: Sequence[float]) -> None:
+    """Leave what is far out beyond the edge, but for what is kept."""
+    if (found := facts.fences(values, kept=kept)) is not None:
         margin = 0.05 * (found[1] - found[0]) or 0.01
         axes.set_ylim(found[0] - margin, found[1] + margin)

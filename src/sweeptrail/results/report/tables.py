@@ -41,7 +41,7 @@ def ranking(board: Leaderboard) -> Table:
     shown = dict.fromkeys([*final_names(board), *reversed(curve_metrics(board))])
     metrics = [name for name in shown if name != board.ranking]
     took = {row.rank: _seconds(row) for row in board.rows}
-    timed = any(took.values())
+    timed, is_stopping = any(took.values()), any(facts.is_stopped(row) for row in board.rows)
     rows = [
         [
             str(row.rank),
@@ -50,12 +50,13 @@ def ranking(board: Leaderboard) -> Table:
             *([between(row.interval), number(row.deviation, row.mean), str(len(row.runs))] if spread else []),
             *(number(mean_of(row, metric)) for metric in metrics),
             *([took[row.rank]] if timed else []),
+            *([row.runs[0].result.stopped_early] if is_stopping else []),
         ]
         for row in board.rows
     ]
     heads = ["rank", *(column if column == facts.SWEEP else param_column(column) for column in columns)]
     names = [*heads, in_words(board.ranking), *spread, *map(in_words, metrics), *(["seconds"] if timed else [])]
-    return Table(names, rows, texts=1 + len(columns))
+    return Table([*names, *(["stopped early"] if is_stopping else [])], rows, texts=1 + len(columns))
 
 
 def _seconds(row: Combination) -> str:
