@@ -1,5 +1,6 @@
 """The description of the parent run: what it says, that it fits, and the links in it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,24 @@ def test_the_champion_of_a_goal_where_less_is_better_is_in_the_tags_and_metrics_
     run = parent_in(store)
     assert run.data.tags["sweeptrail.champion"] == "2_run"
     assert run.data.metrics == {"champion_rmse": 0.25, "champion_mae": 0.5}
+
+
+@pytest.mark.slow
+def test_the_best_so_far_is_a_metric_of_the_parent_and_told_twice_it_is_there_once(tmp_path: Path) -> None:
+    store, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "parent"
+    folder.mkdir()
+    parent = ParentJournal(folder, "sweep")
+    parent.begin(Tracking.from_environment(uri=store), {})
+    standings = Standings(parent, store, goal=Goal("rmse", greater_is_better=False))
+    # The second ended before the first, the last was stopped early.
+    values = ((1, 0.5, 2.0, ""), (2, 0.7, 1.0, ""), (3, math.nan, 3.0, ""), (4, 0.6, 4.0, ""), (5, 0.3, 5.0, "so far"))
+    results = [
+        RunResult(index, f"{index}_run", {"lr": index}, "FINISHED", metrics={"rmse": value}, time=at, stopped_early=why)
+        for index, value, at, why in values
+    ]
+    standings.write_best(standings.board(results[:2]))
+    standings.write_best(standings.board(results))
+    parent.close("FINISHED")
+    Courier(store, folder).deliver()
+    told = MlflowClient(store).get_metric_history(parent_in(store).info.run_id, "best_rmse")
+    assert sorted((each.step, each.value) for each in told) == [(1, 0.7), (2, 0.5), (3, 0.5)]

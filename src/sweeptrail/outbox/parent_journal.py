@@ -99,6 +99,12 @@ class ParentJournal:
             Link(tags.CHAMPION_RUN_ID, identity),
         )
 
+    def add_best(self, metric: str, reached: Iterable[tuple[int, float, float]]) -> None:
+        """Tell which value was the best after so many whole runs, and when the last of them ended."""
+        self._journal.write(
+            *(Metrics({f"best_{metric}": value}, step, milliseconds(ended)) for step, value, ended in reached)
+        )
+
     def decide(
         self,
         trial: int,

@@ -1,5 +1,6 @@
 """What the parent run says of its runs while they go on, and at their end: the leaderboard."""
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,7 +12,7 @@ from sweeptrail.outbox.parent_journal import ParentJournal
 from sweeptrail.outbox.run_journal import run_identity
 from sweeptrail.records import Goal, RunResult
 from sweeptrail.results.columns import csv_text, final_names
-from sweeptrail.results.leaderboard import Leaderboard, RankedRun, final_metrics, make_leaderboard
+from sweeptrail.results.leaderboard import Leaderboard, RankedRun, final_metrics, make_leaderboard, running_best
 from sweeptrail.results.markdown import note
 from sweeptrail.results.runs_on_disk import RUNS, as_json
 from sweeptrail.results.words import plural
@@ -62,6 +63,19 @@ class Standings:
             ended = sum(len(row.runs) for row in board.rows)
             self._parent.set_champion(champion.result.name, self._identity_of(champion), shown, step=ended)
         self._written = time.monotonic()
+
+    def write_best(self, board: Leaderboard) -> None:
+        """Tell which value was the best after each of the whole runs, in the order in which they ended.
+
+        So what was told of a search that has gone on since stays true; MLflow keeps once what is told again alike.
+        """
+        results = (run.result for row in board.rows for run in row.runs if not run.result.stopped_early)
+        known = [(result.time, result.finals[board.ranking]) for result in results]
+        ended = sorted(each for each in known if math.isfinite(each[1]))
+        best = running_best(board.goal, [value for _, value in ended]) if ended else []
+        # The first, each that is better, and the last, to which the line goes on.
+        told = [at for at, value in enumerate(best) if at in (0, len(best) - 1) or value != best[at - 1]]
+        self._parent.add_best(board.ranking, [(at + 1, best[at], ended[at][0]) for at in told])
 
     def write_runs(self, board: Leaderboard) -> None:
         """Leave what `compare` needs to know of each run, so that it need not ask the server for all of them."""

@@ -240,6 +240,7 @@ def _conclude(sweep: OpenSweep, found: Iterable[RunResult]) -> None:
     """Leave the final leaderboard, the report and the champion."""
     board = sweep.standings.board(found)
     sweep.standings.write(board)
+    sweep.standings.write_best(board)
     sweep.standings.write_runs(board)
     jobs = {job.index: job for job in sweep.trials.jobs}
     Conclusion(sweep.plan, board, jobs, sweep.parent, sweep.say).draw_and_register()
@@ -254,7 +255,9 @@ def _break_off(sweep: OpenSweep, error: BaseException) -> None:
         _describe(sweep)
         _save_table(sweep, found)
         if sweep.plan.tracked:
-            sweep.standings.write(sweep.standings.board(found))
+            board = sweep.standings.board(found)
+            sweep.standings.write(board)
+            sweep.standings.write_best(board)
     finally:
         sweep.parent.close("FAILED" if isinstance(error, Exception) else "KILLED", reason)
 
