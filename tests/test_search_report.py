@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,11 +11,12 @@ from rich.console import Console
 
 from sweeptrail.records import Epoch, Goal, RunResult
 from sweeptrail.results import report
+from sweeptrail.results.compare import table
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, make_leaderboard, running_best
 from sweeptrail.results.markdown import note
 from sweeptrail.results.report import facts, plots
 from sweeptrail.results.words import saved, verdict
-from sweeptrail.search.importance import MOST, importances
+from sweeptrail.search.importance import MOST, importances, is_logarithmic
 from sweeptrail.training.sinks.console import summary
 
 RUNS = 40
@@ -75,6 +77,10 @@ def test_what_was_stopped_early_is_counted_marked_and_in_no_colour() -> None:
     assert all(not row.runs[0].result.stopped_early for row in facts.highlighted(board))
     page = report.page(board, title="Search")
     assert saved(board) in page
+    assert ("epochs", "180 of 360") in zip(*[iter(re.findall(r"<d[td]>(.*?)</d[td]>", page))] * 2, strict=True)
+    assert page.count("after 3 epochs, place 5 of 8") == 30
+    assert table(board).count("after 3 epochs, place 5 of 8") == 30
+    assert saved(board) in table(board)
     text = note(board, identity_of=lambda run: str(run.result.index))
     assert saved(board) in text
     assert "| stopped early |" in text
@@ -128,3 +134,45 @@ def test_importance_of_a_thousand_runs_takes_evenly_what_it_can_compute_in_secon
     order = sorted(range(1000), key=values.__getitem__)
     taken = [order[position] for position in few]
     assert importances(points, values) == importances([points[i] for i in taken], [values[i] for i in taken])
+
+
+def test_where_most_runs_have_come_to_nothing_the_best_is_in_every_plot() -> None:
+    runs = [tried(index) for index in range(1, RUNS + 1)]
+    lost = [replace(run, result=with_value(run.result, 0.1 + 0.0001 * run.result.index)) for run in runs[1:]]
+    board = make_leaderboard([replace(runs[0], result=with_value(runs[0].result, 0.9)), *lost])
+    assert facts.fences(row.mean for row in board.rows) == (board.rows[-1].mean, board.rows[1].mean)
+    with plots.style():
+        drawn = plots.draw(board, {})
+    for name in ("learning_curves", "effects", "best_so_far"):
+        low, high = drawn[name].axes[0].get_ylim()
+        assert low < 0.1002 < 0.9 < high, name
+    assert ">0.75<" in report.page(board, title="Search")  # on the axis of parallel coordinates
+
+
+def with_value(result: RunResult, value: float) -> RunResult:
+    epochs = tuple(replace(epoch, extra={"validation_accuracy": value}) for epoch in result.epochs)
+    return replace(result, epochs=epochs)
+
+
+def test_what_was_stopped_early_had_its_value_before_its_sweep_ended() -> None:
+    board = searched(stopping=True)
+    closed = (replace(run, result=replace(run.result, time=1e6)) for row in board.rows for run in row.runs)
+    last = max(each.minutes for each in facts.tried(make_leaderboard(closed)) if each.is_stopped)
+    assert last == pytest.approx((100 * 39 + 3 - 100) / 60)
+
+
+def test_a_range_is_logarithmic_if_its_logarithms_are_spread_evenly() -> None:
+    assert is_logarithmic([10 ** -(1 + 3 * index / 1000) for index in range(1000)])
+    assert not is_logarithmic([(index + 1) / 2000 for index in range(1000)])
+    assert not is_logarithmic([0.0, 0.001, 1.0])
+    assert not is_logarithmic([1, 3, 9])
+
+
+def test_a_search_without_optuna_says_what_shows_the_importance(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "pip install 'sweeptrail[tpe]'"
+    assert line not in report.page(searched(), title="Search")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    page = report.page(searched(), title="Search")
+    assert line in page
+    assert 'id="importance"' not in page
+    assert line not in report.page(make_leaderboard(tried(index) for index in range(1, 9)), title="Grid")

@@ -14,7 +14,7 @@ from sweeptrail.results.find import find_any, nowhere
 from sweeptrail.results.leaderboard import Leaderboard, RankedRun, mean_of, sweeps_of
 from sweeptrail.results.runs_on_disk import runs_in
 from sweeptrail.results.table import json_value
-from sweeptrail.results.words import in_words, number, unranked, verdict, why_no_champion, why_unranked
+from sweeptrail.results.words import in_words, number, saved, unranked, verdict, why_no_champion, why_unranked
 from sweeptrail.tracking.uri import Tracking
 
 Format = Literal["table", "csv", "json", "html"]
@@ -87,7 +87,7 @@ def table(board: Leaderboard) -> str:
     """Return columns for a terminal, the verdict, and the runs that are not ranked."""
     lines = _aligned(_lines(board)) if board.rows else []
     others = [f"{run.result.name}  {run.result.status}  {why_unranked(run, board)}".rstrip() for run in unranked(board)]
-    remarks = [*filter(None, [verdict(board), why_no_champion(board)]), *others]
+    remarks = [*filter(None, [verdict(board), why_no_champion(board), saved(board)]), *others]
     return "\n".join([*lines, *([""] if lines and remarks else []), *remarks]) + "\n"
 
 
@@ -97,10 +97,12 @@ def _lines(board: Leaderboard) -> list[list[str]]:
     several = len(sweeps_of(board)) > 1
     finals = final_names(board)
     names = list(dict.fromkeys(name for row in board.rows for name in row.params))
+    is_stopping = any(row.runs[0].result.stopped_early for row in board.rows)
     heads = ["rank", *(["sweep"] if several else []), *map(param_column, names), in_words(board.ranking)]
     heads += [
         *(["95 % interval", "seeds"] if repeated else []),
         *map(in_words, finals),
+        *(["stopped early"] if is_stopping else []),
         "best run" if repeated else "run",
     ]
     lines = [heads]
@@ -110,7 +112,8 @@ def _lines(board: Leaderboard) -> list[list[str]]:
         interval = " to ".join(map(number, row.interval or ()))
         cells += [number(row.mean), *([interval, len(row.runs)] if repeated else [])]
         means = (mean_of(row, name) for name in finals)
-        cells += [*(None if mean is None else number(mean) for mean in means), best.result.index]
+        cells += [None if mean is None else number(mean) for mean in means]
+        cells += [*([best.result.stopped_early] if is_stopping else []), best.result.index]
         lines.append(["" if cell is None else str(cell) for cell in cells])
     return lines
 

@@ -28,14 +28,15 @@ def best_so_far(figure: Figure, tried: Sequence[facts.Tried], board: Leaderboard
         order = sorted(range(len(tried)), key=lambda position: moments[position])  # called at once
         whole = [position for position in order if not tried[position].is_stopped]
         stopped = [position for position in order if tried[position].is_stopped]
-        for chosen, colour in ((stopped, PALE), (whole, COLOURS[0])):
-            values = [tried[position].value for position in chosen]
-            axes.plot([moments[position] for position in chosen], values, "o", color=colour, markersize=3, alpha=0.7)
         best = running_best(board.goal, [tried[position].value for position in whole])
+        limits(axes, [tried[position].value for position in whole or stopped], kept=best[-1:])
+        low, high = axes.get_ylim()
+        for chosen, colour in ((stopped, PALE), (whole, COLOURS[0])):
+            values = [min(high, max(low, tried[position].value)) for position in chosen]
+            x = [moments[position] for position in chosen]
+            axes.plot(x, values, "o", color=colour, markersize=3, alpha=0.7, clip_on=False)
         line = [moments[position] for position in whole]
         axes.step(line, best, where="post", color=COLOURS[0], linewidth=1.6)
-        shown = [each.value for each in tried if not each.is_stopped] or [each.value for each in tried]
-        limits(axes, shown, kept=best[-1:])
         axes.set_xlabel(name)
     axes_of_runs.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes_of_runs.set_ylabel(in_words(board.ranking))
