@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.training.sinks.network_events import _histogram
-from sweeptrail.training.sinks.tensorboard import TensorBoard
+from sweeptrail.training.sinks.tensorboard import TensorBoard, cut_events, event_files
 
 EVERYTHING = dict.fromkeys(("scalars", "histograms", "images", "tensors"), 0)
 LOADER = [(torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0]))]
@@ -387,3 +387,14 @@ def test_an_unusable_folder_is_an_error_at_the_beginning(tmp_path):
     (tmp_path / "runs").write_text("not a folder")
     with pytest.raises(OSError, match="runs"):
         begin(TensorBoard(str(tmp_path / "runs")), start(), Small(), LOADER)
+
+
+def test_what_was_written_within_the_same_second_by_another_process_is_kept_in_its_order(tmp_path):
+    [first] = write(tmp_path, start(), [epoch(1)])
+    first.rename(first.with_name("events.out.tfevents.0000000001.host.9.0"))
+    [second] = {*write(tmp_path, start(), [epoch(1), epoch(2)], known_epochs=1)} - {*first.parent.glob("*.9.0")}
+    second.rename(second.with_name("events.out.tfevents.0000000001.host.10.0"))  # a name that sorts before the other
+    cut_events(event_files(str(first.parent)), 2)
+    assert len(event_files(str(first.parent))) == 2
+    steps = [[event.step for event in read(path).Scalars("Loss")] for path in event_files(str(first.parent))]
+    assert steps == [[1], [2]]

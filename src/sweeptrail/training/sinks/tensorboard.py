@@ -1,5 +1,6 @@
 """TensorBoard's event files: images, graph, scalars, histograms and the hyperparameters of each run."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -156,8 +157,17 @@ class TensorBoard(Sink):
 
 
 def event_files(folder: str) -> list[Path]:
-    """Return the event files of a run, in the order in which they were begun."""
-    return sorted(Path(folder).glob("events.out.tfevents.*"))
+    """Return the event files of a run, in the order in which they were begun.
+
+    Their names have seconds, in which a run can pause and go on in another process: the first record tells more.
+    """
+    return sorted(Path(folder).glob("events.out.tfevents.*"), key=lambda path: (path.name.split(".")[3], _began(path)))
+
+
+def _began(path: Path) -> float:
+    """Return the time of a file's first record; one without any is taken for the last of its second."""
+    first = next(iter(RawEventFileLoader(str(path)).Load()), None)
+    return math.inf if first is None else Event.FromString(first).wall_time
 
 
 def cut_events(files: Sequence[Path], last_epoch: int) -> None:
