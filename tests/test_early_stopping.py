@@ -99,6 +99,7 @@ def test_without_a_goal_that_is_known_the_message_says_what_there_is(tasks: Modu
         sweeptrail.sweep(tasks.at_the_end, {"x": [0.1, 0.3]}, stop="asha", **QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["processes", pytest.param("ray", marks=pytest.mark.heavy)])
 def test_other_engines_stop_early_too(tasks: ModuleType, engine: str) -> None:
     space = {"x": "0..1", "y": "0..1"}
@@ -115,6 +116,7 @@ def test_other_engines_stop_early_too(tasks: ModuleType, engine: str) -> None:
     assert sum("sweeptrail.stopped_early" in run.data.tags for run in children) == sum(count < 9 for count in counts)
 
 
+@pytest.mark.slow
 def test_without_tracking_runs_pause_and_go_on_as_well(tasks: ModuleType, tmp_path: Path) -> None:
     from tests.commands import start
 

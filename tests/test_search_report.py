@@ -127,6 +127,7 @@ def test_what_has_paused_stands_below_while_the_search_goes_on() -> None:
     assert [row.runs[0].result.index for row in board.rows] == [1, 2]
 
 
+@pytest.mark.slow
 def test_importance_of_a_thousand_runs_takes_evenly_what_it_can_compute_in_seconds() -> None:
     points = [{"x": index / 1000, "y": index % 7 / 7} for index in range(1000)]
     values = [point["x"] ** 2 + 0.01 * point["y"] for point in points]

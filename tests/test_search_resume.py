@@ -71,6 +71,7 @@ MOMENTS = (
 """Those after which a sweep may be killed: a decision is kept, an epoch, a run has paused, and so on."""
 
 
+@pytest.mark.slow
 def test_with_one_worker_a_search_that_is_killed_has_the_same_runs_in_the_same_order(
     place: Path, undisturbed: Path
 ) -> None:
@@ -113,6 +114,7 @@ def done_in(place: Path) -> int:
     return sum(len(each) for folder in sweep_folder.sweep_folders(place / "runs") for each in epochs(folder).values())
 
 
+@pytest.mark.slow
 def test_more_trials_and_a_wider_range_go_on_with_the_same_search(place: Path) -> None:
     words = ("searched_tasks:valley", "x=0..0.5", "--search", "random", *PLAIN)
     sweeptrail(place, "sweep", *words, "--trials", "4", "--engine", "serial")
@@ -130,6 +132,7 @@ def test_more_trials_and_a_wider_range_go_on_with_the_same_search(place: Path) -
     assert "x: the sweep to resume has 0..2, got 5..9; write a range that it lies in" in narrower
 
 
+@pytest.mark.slow
 def test_a_combination_has_all_its_seeds_and_more_seeds_go_to_all(place: Path) -> None:
     words = ("searched_tasks:valley", "x=0..1", "seed=0..2", "--search", "tpe", "--trials", "3", *PLAIN)
     sweeptrail(place, "sweep", *words, "--engine", "serial")
@@ -142,6 +145,7 @@ def test_a_combination_has_all_its_seeds_and_more_seeds_go_to_all(place: Path) -
     assert list(board["seeds"]) == [4, 4, 4]
 
 
+@pytest.mark.slow
 def test_a_budget_counts_all_sittings_and_begins_nothing_when_it_is_spent(place: Path) -> None:
     words = ("searched_tasks:valley", "x=0..1", "--search", "random", *PLAIN, "--engine", "serial")
     spent = sweeptrail(place, "sweep", *words, "--budget", "0.001s")
@@ -156,6 +160,7 @@ def test_a_budget_counts_all_sittings_and_begins_nothing_when_it_is_spent(place:
     assert journal.exists()
 
 
+@pytest.mark.slow
 def test_a_grid_with_a_budget_leaves_the_rest_for_later(place: Path) -> None:
     words = ("searched_tasks:valley", "x=0.1,0.2,0.3", *PLAIN, "--engine", "serial")
     assert "the budget is spent after 0 of 3 runs" in sweeptrail(place, "sweep", *words, "--budget", "0.001s")
@@ -166,6 +171,7 @@ def test_a_grid_with_a_budget_leaves_the_rest_for_later(place: Path) -> None:
 CURVE = ("searched_tasks:curve", "x=0.1,0.3", "epochs=4", *QUICK, "--engine", "serial")
 
 
+@pytest.mark.slow
 def test_more_epochs_go_on_with_finished_runs_and_give_the_numbers_of_one_go(place: Path, tmp_path: Path) -> None:
     trace = str(tmp_path / "trace")
     sweeptrail(place, "sweep", *CURVE, TRACE=trace)
@@ -190,6 +196,7 @@ def test_more_epochs_go_on_with_finished_runs_and_give_the_numbers_of_one_go(pla
     )
 
 
+@pytest.mark.slow
 def test_until_it_has_more_epochs_a_run_ranks_by_what_it_was(place: Path, tmp_path: Path) -> None:
     sweeptrail(place, "sweep", *CURVE)
     before = pandas.read_csv(the_sweep(place) / "leaderboard.csv")
@@ -202,6 +209,7 @@ def test_until_it_has_more_epochs_a_run_ranks_by_what_it_was(place: Path, tmp_pa
     assert [len(each) for each in epochs(the_sweep(place)).values()] == [9, 9]
 
 
+@pytest.mark.slow
 def test_more_epochs_without_the_checkpoints_train_anew_and_say_so(place: Path, tmp_path: Path) -> None:
     trace = str(tmp_path / "trace")
     sweeptrail(place, "sweep", *CURVE)
@@ -213,6 +221,7 @@ def test_more_epochs_without_the_checkpoints_train_anew_and_say_so(place: Path, 
     assert [len(each) for each in epochs(the_sweep(place)).values()] == [6, 6]
 
 
+@pytest.mark.slow
 def test_more_epochs_and_early_stopping_go_together(place: Path) -> None:
     words = ("searched_tasks:curve", "x=0.1,0.2,0.3,0.4,0.5,0.6", "epochs=3", "--stop", "asha", *QUICK)
     sweeptrail(place, "sweep", *words, "--engine", "serial")
@@ -223,6 +232,7 @@ def test_more_epochs_and_early_stopping_go_together(place: Path) -> None:
     assert [run.data.tags.get("sweeptrail.stopped_early", "") for run in children].count("") == 1
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_from_the_tracking_server_alone(place: Path) -> None:
     sweeptrail(place, "sweep", *SEARCH, *QUICK, "--engine", "serial")
     before = [params for _, params, _ in chosen(the_sweep(place)) if params]
@@ -289,6 +299,7 @@ def test_early_stopping_wants_a_task_with_epochs(place: Path) -> None:
     assert "stop: asha needs a task with a parameter epochs, after which runs can be stopped" in message
 
 
+@pytest.mark.slow
 def test_without_optuna_the_message_says_what_to_install(place: Path, no_optuna: dict[str, str]) -> None:
     words = ("searched_tasks:valley", "x=0..1", "--trials", "3")
     python_path = no_optuna["PYTHONPATH"]
@@ -325,6 +336,7 @@ def test_runs_that_fail_do_not_end_a_search(place: Path) -> None:
     assert {*statuses} == {"FINISHED", "FAILED"}
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_how_large_the_space_is(place: Path) -> None:
     words = ("searched_tasks:curve", "--search", "random", "--trials", "20", "--dry-run")
     assert "20 trials by search=random; a space without end; x: 0..1; y: log:0.1..1" in sweeptrail(
