@@ -1,5 +1,6 @@
 """A real `mlflow server` of the tests' own, which can be killed and started again at the same address."""
 
+import itertools
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sweeptrail.server.database import postgres
 from tests.commands import environment
 from tests.waiting import PATIENCE, wait_for
 
@@ -99,11 +101,12 @@ def kill_group(process: "subprocess.Popen[Any]") -> None:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on, below those that the system gives to outgoing connections.
+    """Return a port that nothing listens on, and that this process has not got from here before.
 
-    A server that is away for a moment must find its port free when it comes back.
+    A server that is away for a moment must find its port free when it comes back. So it is one that the system does
+    not give to outgoing connections, that our database does not choose, and that no other worker of pytest gets.
     """
-    for port in random.SystemRandom().sample(range(20000, 32000), 100):
+    for port in _ports:
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -111,3 +114,13 @@ def free_port() -> int:
                 continue
             return port
     raise AssertionError("no free port")
+
+
+def _own_ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = list(range(10000, postgres.PORTS.start))[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+    random.SystemRandom().shuffle(own)  # another session of tests may run beside this one
+    return itertools.cycle(own)
+
+
+_ports = _own_ports()

@@ -22,6 +22,9 @@ LONGEST_PAUSE = 30.0
 STEADY = 60.0
 """Seconds after which a process that was started again counts as recovered."""
 
+LAST_LINES = 20
+"""Of its log, where the reason stands for which a process ended at once."""
+
 
 GATE = 'read -r _ && exec "$@" </dev/null'
 """Waits for the word to start; where that never comes, since we have died, nothing is started."""
@@ -138,7 +141,8 @@ class Service:
     def _last_words(self) -> str:
         time.sleep(0.2)  # the log is written by a thread
         lines = [line for line in self.log.read_text().splitlines() if line.strip()] if self.log.exists() else []
-        return lines[-1] if lines else "without a word"
+        errors = [line for line in lines[-LAST_LINES:] if "error" in line.lower()]
+        return (errors or lines or ["without a word"])[-1]
 
 
 class _Log(RotatingFileHandler):
