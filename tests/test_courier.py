@@ -266,7 +266,7 @@ def test_an_event_file_that_was_uploaded_a_moment_ago_waits_for_the_end_of_its_r
 def test_an_event_file_is_uploaded_again_when_some_time_has_passed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeptrail.outbox.delivery.telling.UPLOAD_INTERVAL", 0.0)
+    monkeypatch.setattr("sweeptrail.outbox.delivery.requests.UPLOAD_INTERVAL", 0.0)
     run = GrowingRun(tmp_path)
     for step in (1, 2):
         run.epoch(step)

@@ -33,7 +33,7 @@ ROOMS = (
 )
 """A room imports from itself and from the rooms below it."""
 
-MLFLOW = {"tracking", "server", "training.export", "outbox.plugin"}
+MLFLOW = {"tracking", "server", "training.export", "outbox.plugin", "outbox.store"}
 """The rooms and modules that know MLflow."""
 
 ONLY_IN = {

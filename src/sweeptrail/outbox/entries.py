@@ -3,9 +3,9 @@
 Version 1 knew one kind, `metrics`, for what is now `epoch`, `final` and `measured`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from sweeptrail.records import Status
 from sweeptrail.tracking import facts
@@ -153,6 +153,93 @@ class Closed:
 
 
 @dataclass(frozen=True)
+class LinkedMetrics(Metrics):
+    """Measurements at one step, of a logged model or on a data set."""
+
+    kind: ClassVar = "linked"
+    model: str = ""
+    """The id of the model, in the form that it has on this machine."""
+    dataset: tuple[str, str] | None = None
+    """Name and digest."""
+
+
+@dataclass(frozen=True)
+class NoTag:
+    """A tag is taken away."""
+
+    kind: ClassVar = "no tag"
+    name: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment exists, or has further tags; one of this name that is there already is used."""
+
+    kind: ClassVar = "experiment"
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    artifact_location: str = ""
+    id: str = ""
+    """On the tracking server; empty for one that was made here."""
+    time: int = 0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the run used: data sets with all that MLflow says of them, and models by their ids."""
+
+    kind: ClassVar = "inputs"
+    datasets: Sequence[Mapping[str, Any]] = ()
+    models: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which models the run has made: the step of each, by its id."""
+
+    kind: ClassVar = "outputs"
+    models: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A logged model exists."""
+
+    kind: ClassVar = "model"
+    model: str
+    """Its id, in the form that it has on this machine."""
+    name: str
+    time: int
+    experiment: Mapping[str, str]
+    """As of a run."""
+    model_type: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    has_run: bool = True
+    """Whether the run of this journal is where it comes from."""
+
+
+@dataclass(frozen=True)
+class ModelFile(Artifact):
+    """A file, by its path from the journal's folder, that goes into the folder `to` of a logged model."""
+
+    kind: ClassVar = "model file"
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class ModelChange:
+    """A logged model has further params and tags, loses a tag, or is ready."""
+
+    kind: ClassVar = "model change"
+    model: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    no_tag: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True)
 class Unknown:
     """A record that a later version has written."""
 
@@ -161,28 +248,11 @@ class Unknown:
 
 Entry = (
     Opened | Params | Tags | Metrics | EpochMetrics | FinalMetrics | Artifact | Link | Note | Dataset | Version
-    | Decided | Paused | Closed | Unknown
+    | Decided | Paused | Closed | LinkedMetrics | NoTag | Experiment | Inputs | Outputs | Model | ModelFile
+    | ModelChange | Unknown
 )  # fmt: skip
 
-KINDS: Mapping[str, Any] = {
-    cls.kind: cls
-    for cls in (
-        Opened,
-        Params,
-        Tags,
-        Metrics,
-        EpochMetrics,
-        FinalMetrics,
-        Artifact,
-        Link,
-        Note,
-        Dataset,
-        Version,
-        Decided,
-        Paused,
-        Closed,
-    )
-}
+KINDS: Mapping[str, Any] = {cls.kind: cls for cls in get_args(Entry) if cls is not Unknown}
 
 
 def as_mapping(entry: Entry) -> dict[str, Any]:

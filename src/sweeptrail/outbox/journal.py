@@ -81,15 +81,18 @@ def encode(entry: Entry) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def read(path: Path, offset: int = 0) -> list[tuple[Entry, int]]:
+def read(path: Path, offset: int = 0, limit: int = -1) -> list[tuple[Entry, int]]:
     """Return each whole record from this offset on, with the offset after it; [] if there is no file.
 
-    A line whose checksum does not fit is passed over: what follows it was written later and is whole.
+    With a limit those that lie in so many bytes, but one at least. A line whose checksum does not fit is passed
+    over: what follows it was written later and is whole.
     """
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            data = file.read()
+            data = file.read(limit)
+            if len(data) == limit and not data.endswith(b"\n"):
+                data += file.readline()
     except FileNotFoundError:
         return []
     records = []

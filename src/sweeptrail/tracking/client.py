@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient, entities
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
@@ -20,7 +21,8 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from sweeptrail.errors import RefusedError
 from sweeptrail.tracking import registry, rest, tags
 from sweeptrail.tracking.client_errors import REFUSALS, answering
-from sweeptrail.tracking.facts import Candidate, Dataset, Expected
+from sweeptrail.tracking.facts import Candidate, Dataset, Expected, Measurement
+from sweeptrail.tracking.logged_models import LoggedModels
 from sweeptrail.tracking.sqlite import make_database, quietly
 
 __all__ = ["PAGE", "Run", "TrackingServer"]
@@ -48,6 +50,21 @@ class TrackingServer:
     def _client(self) -> MlflowClient:
         with quietly():
             return rest.make_client(self.uri)
+
+    @property
+    def store(self) -> Any:
+        """MLflow's own store for the server."""
+        return self._client._tracking_client.store
+
+    @cached_property
+    def models(self) -> LoggedModels:
+        """Its logged models."""
+        return LoggedModels(self._client, self.uri)
+
+    @property
+    def registry_store(self) -> Any:
+        """MLflow's own store of its model registry."""
+        return self._client._get_registry_client().store  # type: ignore[no-untyped-call]
 
     def experiment_id(self, experiment: Mapping[str, str]) -> str:
         """Return the id of the experiment with this `id` or `name`, made if it is new; else MLflow's default."""
@@ -111,24 +128,24 @@ class TrackingServer:
         self,
         run_id: str,
         *,
-        metrics: list[tuple[str, float, int, int]],
+        metrics: list[Measurement],
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        """Tell a run what one request may hold; a metric is its name, value, time in milliseconds, and step."""
-        measured = [Metric(*metric) for metric in metrics]
+        """Tell a run what one request may hold."""
+        measured = [Metric(*each[:4], *(item or None for item in each[4:])) for each in metrics]
         given = [Param(name, value) for name, value in params.items()]
         tagged = [RunTag(name, value) for name, value in tags.items()]
         with answering(self.uri):
             self._client.log_batch(run_id, measured, given, tagged)
 
-    def upload(self, run_id: str, path: Path, to: str) -> int:
-        """Store a file among the artifacts of a run, in the folder `to`; return its size."""
+    def upload(self, owner: str, path: Path, to: str) -> int:
+        """Store a file among the artifacts of a run or a logged model, in the folder `to`; return its size."""
         if not path.is_file():
             raise RefusedError(f"{path}: the file is gone")
         size = path.stat().st_size
         with answering(self.uri):
-            self._files_of(run_id).log_artifact(str(path), to or None)  # type: ignore[no-untyped-call]  # MLflow has no types for it
+            self._files_of(owner).log_artifact(str(path), to or None)  # type: ignore[no-untyped-call]  # MLflow has no types for it
         return size
 
     def confirm(self, run_id: str, told: Expected) -> None:
@@ -144,12 +161,12 @@ class TrackingServer:
                     history = self._client.get_metric_history(run_id, name)
                     _expect(any((item.timestamp, item.step) == (time, step) for item in history))
 
-    def confirm_files(self, run_id: str, folder: str, sizes: Mapping[str, int]) -> None:
-        """Raise DeliveryError if a folder of a run's artifacts does not hold these files in these sizes."""
+    def confirm_files(self, owner: str, folder: str, sizes: Mapping[str, int]) -> None:
+        """Raise DeliveryError if a folder of the artifacts of a run, or a model, has not these files in these sizes."""
         if not self.is_remote:
             return
         with answering(self.uri):
-            found = self._files_of(run_id).list_artifacts(folder or None)
+            found = self._files_of(owner).list_artifacts(folder or None)
             stored = {Path(item.path).name: item.file_size for item in found}
             # None: a store that does not tell sizes
             _expect(all(stored.get(name, -1) in (size, None) for name, size in sizes.items()))
@@ -184,21 +201,40 @@ class TrackingServer:
             location = f"{self._client.get_run(run_id).info.artifact_uri}/{path}"
         return rest.artifacts_at(location, self.uri)
 
-    def _files_of(self, run_id: str) -> ArtifactRepository:
-        """Return where the artifacts of a run are.
+    def _files_of(self, owner: str) -> ArtifactRepository:
+        """Return where the artifacts of a run, or of a logged model, are, by its id.
 
         MLflow's client would ask each time, and remember an empty answer for as long as the process lives.
         """
-        if run_id not in self._files:
-            uri = self._artifact_uris.get(run_id) or self._client.get_run(run_id).info.artifact_uri
-            self._files[run_id] = rest.artifacts_at(_given(uri), self.uri)
-        return self._files[run_id]
+        if owner not in self._files:
+            if owner.startswith("m-"):
+                uri = self._client.get_logged_model(owner).artifact_location
+            else:
+                uri = self._artifact_uris.get(owner) or self._client.get_run(owner).info.artifact_uri
+            self._files[owner] = rest.artifacts_at(_given(uri), self.uri)
+        return self._files[owner]
 
     def add_dataset(self, run_id: str, dataset: Dataset) -> None:
         """Tell which data a run used."""
         with answering(self.uri):
             context = [InputTag("mlflow.data.context", dataset.context)] if dataset.context else []
             self._client.log_inputs(run_id, [DatasetInput(_as_mlflow(dataset), context)])
+
+    def make_experiment(self, name: str, tags: Mapping[str, str], artifact_location: str) -> None:
+        """Have an experiment exist, with these tags; where its artifacts are counts only for one that is new."""
+        with answering(self.uri):
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                self._client.create_experiment(name, artifact_location or None, dict(tags))
+                return
+            for tag, value in tags.items():
+                self._client.set_experiment_tag(found.experiment_id, tag, value)
+
+    def remove_tag(self, run_id: str, name: str) -> None:
+        """Take a tag from a run, if it has it."""
+        with answering(self.uri):
+            if name in self._client.get_run(run_id).data.tags:
+                self._client.delete_tag(run_id, name)
 
     def reopen(self, run_id: str) -> None:
         """Say that a run goes on."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,22 @@ class Dataset:
     schema: str = ""
     context: str = "training"
     """What the run used it for."""
+
+
+class Measurement(NamedTuple):
+    """One value of a metric."""
+
+    name: str
+    value: float
+    time: int
+    """Milliseconds since 1970."""
+    step: int
+    model: str = ""
+    """The id of the logged model that it is of."""
+    dataset: str = ""
+    """The name of the data set that it was measured on."""
+    digest: str = ""
+    """Of that data set."""
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,12 @@ def call(credentials: Any, endpoint: str, method: str, body: str | None, answer:
 
 
 class _TrackingStore(RestStore):
-    def _call_endpoint(self, api: Any, json_body: str | None = None, *_: Any, **__: Any) -> Any:
-        endpoint, method = self._METHOD_TO_INFO[api]
-        return call(self.get_host_creds(), endpoint, method, json_body, api.Response())
+    def _call_endpoint(
+        self, api: Any, json_body: str | None = None, endpoint: str | None = None, *_: Any, **more: Any
+    ) -> Any:
+        usual, method = (self._V3_METHOD_TO_INFO if api in self._V3_APIS else self._METHOD_TO_INFO)[api]
+        answer = more.get("response_proto") or api.Response()
+        return call(self.get_host_creds(), endpoint or usual, method, json_body, answer)
 
 
 class _RegistryStore(RegistryRestStore):
@@ -138,10 +141,14 @@ def _size(file: dict[str, Any]) -> int | None:
     return int(file["file_size"]) if "file_size" in file else None
 
 
+def plain_location(uri: str, tracking_uri: str) -> str:
+    """Return an address of artifacts, without MLflow's own scheme for those that the tracking server keeps."""
+    return MlflowArtifactsRepository.resolve_uri(uri, tracking_uri) if uri.startswith("mlflow-artifacts:") else uri
+
+
 def artifacts_at(uri: str, tracking_uri: str) -> ArtifactRepository:
     """Return where the artifacts of a run are: on the tracking server, or in a store that MLflow knows."""
-    if uri.startswith("mlflow-artifacts:"):
-        uri = MlflowArtifactsRepository.resolve_uri(uri, tracking_uri)
+    uri = plain_location(uri, tracking_uri)
     if uri.startswith("http"):
         return _Artifacts(uri, tracking_uri)
     return get_artifact_repository(uri, tracking_uri)

@@ -10,6 +10,9 @@ from urllib.parse import unquote, urlsplit
 from sweeptrail.errors import TrackingError
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+PREFIX = "sweeptrail+"
+"""Of an address by which anybody's MLflow code writes through the outbox of this machine; a sweep has its own."""
+
 SERVERS = ("http", "https", "databricks")
 
 
@@ -70,6 +73,7 @@ def usable_uri(uri: str) -> str:
     Raises TrackingError for a scheme that MLflow has not, for its retired file store, and for an
     SQLite file in a folder that is not there or cannot be written.
     """
+    uri = uri.removeprefix(PREFIX)
     scheme, separator, _ = uri.partition(":")
     database = scheme.partition("+")[0]
     if scheme in SERVERS or (separator and database in DATABASES[1:]):

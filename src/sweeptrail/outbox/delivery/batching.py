@@ -6,7 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeptrail.outbox.entries import Artifact, Closed, Entry, Link, Metrics, Note, Opened, Params, Tags, Version
+from sweeptrail.outbox.entries import (
+    Artifact,
+    Closed,
+    Entry,
+    Experiment,
+    Inputs,
+    Link,
+    Metrics,
+    Model,
+    ModelChange,
+    ModelFile,
+    NoTag,
+    Note,
+    Opened,
+    Outputs,
+    Params,
+    Tags,
+    Version,
+)
 
 Record = tuple[Entry, int]
 """What a journal says, with the offset after it."""
@@ -14,6 +32,9 @@ Record = tuple[Entry, int]
 Logged = Metrics | Params | Tags | Link | Note
 """What shares a log_batch."""
 
+
+ALONE = (Opened, Version, Closed, NoTag, Experiment, Inputs, Outputs, Model, ModelChange)
+"""What is told when all before it is confirmed."""
 
 LIMITS = {"metrics": 1000, "params": 100, "tags": 100}
 """What one log_batch may hold (MLflow's REST API, "Request Limits")."""
@@ -25,12 +46,12 @@ TOTAL = 1000
 def rounds(records: Iterable[Record]) -> Iterator[list[Record]]:
     """Split records, in their order, into those that may be told side by side.
 
-    The opening and the end of a run, and a version, come when all before them is confirmed, and are confirmed
-    before anything else comes.
+    The opening and the end of a run, a version, and what says something of a model, come when all before them is
+    confirmed, and are confirmed before anything else comes.
     """
     together: list[Record] = []
     for record in records:
-        is_alone = isinstance(record[0], Opened | Version | Closed)
+        is_alone = isinstance(record[0], ALONE)
         if is_alone and together:
             yield together
             together = []
@@ -63,6 +84,8 @@ def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 def replaceable(entry: Entry) -> tuple[str, ...]:
     """Return what a later record of the same would replace: a file by its name and folder, or the note."""
     match entry:
+        case ModelFile():
+            return (Path(entry.path).name, entry.to, entry.model)
         case Artifact():
             return (Path(entry.path).name, entry.to)
         case Note():

@@ -47,7 +47,7 @@ def _adopt(server: "TrackingServer", runs: KnownRuns, state: DeliveryState, open
 
 def _find_or_create(server: "TrackingServer", runs: KnownRuns, state: DeliveryState, opened: Opened) -> None:
     """Creating is the one request that must not be repeated: a lost answer may hide a created run."""
-    given = {**opened.tags, tags.IDENTITY: opened.identity}
+    given = {**runs.with_server_ids(opened.tags), tags.IDENTITY: opened.identity}
     if opened.parent:
         parent = runs.parent(opened.parent)
         experiment_id = parent.experiment_id

@@ -1,13 +1,25 @@
 """Which run each journal of a sweep belongs to on the tracking server."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sweeptrail.errors import RefusedError
+from sweeptrail.errors import DeliveryError, RefusedError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.state import DeliveryState
 from sweeptrail.outbox.entries import Opened
+from sweeptrail.tracking.tags import PARENT_RUN_ID
 from sweeptrail.tracking.ui_links import Where
+
+MODELS = "models"
+"""The folder that holds, for each logged model, the name of the folder whose journal tells of it."""
+
+
+def owner_of(folder: Path, model_id: str) -> str:
+    """Return the folder, in this one, whose journal tells of a logged model; empty if it was not made here."""
+    try:
+        return (folder / MODELS / model_id).read_text(encoding="ascii") if "/" not in model_id else ""
+    except OSError:
+        return ""
 
 
 class KnownRuns:
@@ -49,6 +61,27 @@ class KnownRuns:
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise RefusedError(f"{name!r} lies outside the sweep's folder, and is not sent")
         return path
+
+    def model_id(self, own_id: str) -> str:
+        """Return the id that a logged model has on the server. Raises RefusedError if it never got there."""
+        owner = owner_of(self.folder, own_id)
+        if not owner:
+            return own_id  # the server's own
+        state = self.of(self.folder / owner / journal.FILE_NAME)
+        if own_id not in state.models:
+            raise RefusedError(f"the model {own_id} was refused before")
+        return state.models[own_id]
+
+    def with_server_ids(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """Return the tags of a run, its parent's id as the server has it. Raises DeliveryError while it has none."""
+        parent = tags.get(PARENT_RUN_ID, "")
+        path = self.folder / parent / journal.FILE_NAME
+        if not parent or "/" in parent or not path.exists():
+            return dict(tags)
+        state = self.of(path)
+        if state.run_id is None:
+            raise DeliveryError(f"the parent {parent} is not on the tracking server yet")
+        return {**tags, PARENT_RUN_ID: state.run_id}
 
     def note(self, identity: str, state: DeliveryState) -> None:
         """Remember whose journal this is."""

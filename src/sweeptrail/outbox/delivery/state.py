@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeptrail.outbox import journal
-from sweeptrail.outbox.entries import Artifact, Entry
+from sweeptrail.outbox.entries import Artifact, Entry, ModelFile
 from sweeptrail.tracking.uri import without_credentials
 
 STATE_NAME = "delivered.json"
@@ -22,23 +22,27 @@ def run_ids(folder: Path) -> set[str]:
 
 
 class SentFiles:
-    """Of each folder of a run's artifacts the files that were uploaded and are not confirmed."""
+    """Of each folder of artifacts, of a run or a model, the files that were uploaded and are not confirmed."""
 
     def __init__(self) -> None:
-        self._files: dict[str, dict[str, tuple[int, int]]] = {}
+        self._files: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
 
     def add(self, file: Artifact, offset: int, size: int) -> None:
         """Note that a file was uploaded for the record before this offset."""
-        self._files.setdefault(file.to, {})[Path(file.path).name] = (size, offset)
+        self._files.setdefault((_model(file), file.to), {})[Path(file.path).name] = (size, offset)
 
     def has(self, file: Artifact, offset: int) -> bool:
         """Tell whether that was for this very record, and not only for an earlier one about the same file."""
-        return self._files.get(file.to, {}).get(Path(file.path).name, (0, -1))[1] == offset
+        return self._files.get((_model(file), file.to), {}).get(Path(file.path).name, (0, -1))[1] == offset
 
-    def take(self) -> dict[str, dict[str, int]]:
-        """Return the size of each file by its folder, and forget them."""
+    def take(self) -> dict[tuple[str, str], dict[str, int]]:
+        """Return the size of each file by its model, empty for the run, and its folder, and forget them."""
         files, self._files = self._files, {}
-        return {folder: {name: size for name, (size, _) in found.items()} for folder, found in files.items()}
+        return {where: {name: size for name, (size, _) in found.items()} for where, found in files.items()}
+
+
+def _model(file: Artifact) -> str:
+    return file.model if isinstance(file, ModelFile) else ""
 
 
 class DeliveryState:
@@ -62,6 +66,8 @@ class DeliveryState:
         self._version = 0
         self.existing_params: frozenset[str] = frozenset()
         """Parameters that somebody else gave the run before us: theirs stand."""
+        self.models: dict[str, str] = {}
+        """The id on the server of each logged model, by the one that it has here."""
         self.refresh()
 
     def refresh(self) -> bool:
@@ -80,15 +86,16 @@ class DeliveryState:
         self.offset = state.get("offset", 0)
         self.may_have_twin = state.get("may_have_twin", True)
         self.existing_params = frozenset(state.get("existing_params", ()))
+        self.models = dict(state.get("models", {}))
         return True
 
     def has_more(self) -> bool:
         """Tell whether anything was written after the delivered position."""
         return self.path.stat().st_size > self.offset
 
-    def read(self) -> list[tuple[Entry, int]]:
-        """Return the records that wait, each with the offset after it."""
-        return journal.read(self.path, self.offset)
+    def read(self, limit: int = -1) -> list[tuple[Entry, int]]:
+        """Return the records that wait, each with the offset after it; with a limit those in so many bytes."""
+        return journal.read(self.path, self.offset, limit)
 
     def save(self) -> None:
         """Remember the position. Losing it costs time, not truth: whatever is sent twice counts once."""
@@ -98,6 +105,7 @@ class DeliveryState:
             "offset": self.offset,
             "may_have_twin": self.may_have_twin,
             "existing_params": sorted(self.existing_params),
+            **({"models": self.models} if self.models else {}),
         }
         states = self._read_states() | {self._server: state}
         temporary = self._state_path.with_suffix(".tmp")

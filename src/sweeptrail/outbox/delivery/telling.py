@@ -1,11 +1,9 @@
 """Tells the tracking server what a round of one journal's records says, and sees that it has got it."""
 
-import shutil
-import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,33 +11,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sweeptrail.errors import DeliveryError, RefusedError
 from sweeptrail.outbox.delivery.batching import Logged, Record, batches, replaceable
-from sweeptrail.outbox.delivery.opening import open_run, run_id_of
+from sweeptrail.outbox.delivery.opening import run_id_of
+from sweeptrail.outbox.delivery.requests import Requests
 from sweeptrail.outbox.delivery.runs import KnownRuns
 from sweeptrail.outbox.delivery.state import DeliveryState
-from sweeptrail.outbox.entries import (
-    Artifact,
-    Closed,
-    Dataset,
-    Decided,
-    Entry,
-    Link,
-    Metrics,
-    Note,
-    Opened,
-    Params,
-    Paused,
-    Tags,
-    Version,
-)
-from sweeptrail.tracking import tags
+from sweeptrail.outbox.entries import Artifact, Closed, Opened
 from sweeptrail.tracking.facts import Expected
-from sweeptrail.tracking.ui_links import Where, resolve
 
 if TYPE_CHECKING:
     from sweeptrail.tracking.client import TrackingServer
-
-UPLOAD_INTERVAL = 10.0
-"""Seconds at least between two uploads of a file that is still growing."""
 
 CONNECTIONS = 4
 """How many journals are delivered at a time to a server, and how many files of each; a database is told one by one."""
@@ -57,10 +37,8 @@ class Teller:
         self.answered = time.monotonic()
         """When the server last accepted something new."""
         self._server = server
-        self._runs = runs
         self._refused: dict[tuple[Path, int, str], str] = {}
-        self._uploaded: dict[Path, float] = {}
-        """When each growing file was last uploaded, by time.monotonic()."""
+        self._requests = Requests(server, runs)
         self._slots = threading.BoundedSemaphore(REQUESTS)
 
     @property
@@ -79,19 +57,18 @@ class Teller:
         told = Expected()
         new = [(entry, offset) for entry, offset in files if not state.sent.has(entry, offset)]
         uploads = [
-            partial(self._try, state, (entry, offset), partial(self._upload, state, entry, offset))
+            partial(self._try, state, (entry, offset), partial(self._requests.upload, state, entry, offset))
             for entry, offset in new
         ]
         self.side_by_side([partial(self._tell_facts, state, told, others), *uploads])
         sizes = state.sent.take()  # what the server does not show now is sent again
-        run_id = run_id_of(state)
-        checks = [partial(self._server.confirm_files, run_id, folder, found) for folder, found in sizes.items()]
+        checks = [partial(self._requests.confirm_files, state, *where, found) for where, found in sizes.items()]
         if told:
-            checks.append(partial(self._server.confirm, run_id, told))
+            checks.append(partial(self._server.confirm, run_id_of(state), told))
         self.side_by_side([partial(self._confirm, state, check) for check in checks])
         state.taken.clear()
 
-    def side_by_side(self, tasks: list[Callable[[], Answer]]) -> list[Answer]:
+    def side_by_side(self, tasks: Sequence[Callable[[], Answer]]) -> list[Answer]:
         """Return what the tasks return; over the network they run at the same time, since each answer is late."""
         waiting, answers, errors = deque(tasks), list[Answer](), list[BaseException]()
 
@@ -122,26 +99,27 @@ class Teller:
         entry, offset = record
         if not (replaced := replaceable(entry)):
             return True
-        is_early = isinstance(entry, Artifact) and entry.growing and self._was_just_uploaded(state, entry)
+        is_early = isinstance(entry, Artifact) and entry.growing and self._requests.was_just_uploaded(state, entry)
         return last[replaced] == offset and not is_early
-
-    def _was_just_uploaded(self, state: DeliveryState, file: Artifact) -> bool:
-        uploaded = self._uploaded.get(state.path.parent / file.path, float("-inf"))
-        return time.monotonic() - uploaded < UPLOAD_INTERVAL
 
     def _tell_facts(self, state: DeliveryState, told: Expected, records: list[Record]) -> None:
         """Tell what is no file, one request after the other, so that a later tag replaces an earlier one."""
         for batch in batches(records):
             try:
                 with self._slots:
-                    self._log(state, told, [entry for entry, _ in batch])
+                    self._requests.log(state, told, [entry for entry, _ in batch])
                 self._note_life(state, *(offset for _, offset in batch))
             except RefusedError:
                 for entry, offset in batch:
-                    self._try(state, (entry, offset), partial(self._log, state, told, [entry]))
+                    self._try(state, (entry, offset), partial(self._requests.log, state, told, [entry]))
         for entry, offset in records:
-            if not isinstance(entry, Logged):
-                self._try(state, (entry, offset), partial(self._carry_out, state, told, entry))
+            if isinstance(entry, Closed):
+                self._try(state, (entry, offset), partial(self._close, state, entry))
+            elif not isinstance(entry, Logged):
+                self._try(state, (entry, offset), partial(self._requests.carry_out, state, told, entry))
+
+    def _close(self, state: DeliveryState, entry: Closed) -> None:
+        self.side_by_side(self._requests.close(state, entry))
 
     def _try(self, state: DeliveryState, record: Record, action: Callable[[], None]) -> None:
         """Do what a record asks for; that the server will never accept it is noted, and ends the matter."""
@@ -174,57 +152,3 @@ class Teller:
         if not state.taken.issuperset(offsets):
             state.taken.update(offsets)
             self.answered = time.monotonic()
-
-    def _carry_out(self, state: DeliveryState, told: Expected, entry: Entry) -> None:
-        match entry:
-            case Opened():
-                open_run(self._server, self._runs, state, entry)
-            case Version():
-                parent = self._runs.parent(entry.parent)
-                self._server.register(run_id_of(state), run_id_of(parent), entry)
-            case Dataset():
-                self._server.add_dataset(run_id_of(state), entry)
-                told.datasets.append(entry)
-            case Closed():
-                close = partial(self._server.close, run_id_of(state), entry.status, entry.time)
-                remove_twins = partial(self._server.remove_twins, run_id_of(state))
-                has_twins = state.may_have_twin and self._server.is_remote
-                self.side_by_side([close, remove_twins] if has_twins else [close])
-            case Decided() | Paused():
-                pass  # nothing changes for the server: a paused run is RUNNING there
-            case _:
-                raise RefusedError(f"no record of the kind {entry.kind!r} is known to this version")
-
-    def _log(self, state: DeliveryState, told: Expected, batch: list[Entry]) -> None:
-        """Tell what fits into one request."""
-        metrics: list[tuple[str, float, int, int]] = []
-        params: dict[str, str] = {}
-        tagged: dict[str, str] = {}
-        for entry in batch:
-            match entry:
-                case Metrics():
-                    metrics += [(name, value, entry.time, entry.step) for name, value in entry.values.items()]
-                case Params():
-                    params |= {name: v for name, v in entry.values.items() if name not in state.existing_params}
-                case Tags():
-                    tagged |= entry.values
-                case Link():
-                    where = self._runs.where(entry.identity)
-                    tagged[entry.tag] = where.run_id if where else ""
-                case Note():
-                    own = Where(state.experiment_id, run_id_of(state))
-                    tagged[tags.NOTE] = resolve(entry.text, own, self._runs.where)
-        self._server.log(run_id_of(state), metrics=metrics, params=params, tags=tagged)
-        told.add([(name, time, step) for name, _, time, step in metrics], params, tagged)
-
-    def _upload(self, state: DeliveryState, file: Artifact, offset: int) -> None:
-        path = self._runs.own_file(state, file.path)
-        if not file.growing:
-            state.sent.add(file, offset, self._server.upload(run_id_of(state), path, file.to))
-            return
-        # A copy: a file that grew during the request would be longer than the request has said. Where there is
-        # no file any more, or no room for a copy, the upload at the end of the run must do.
-        with suppress(OSError), tempfile.TemporaryDirectory(prefix="sweeptrail-") as folder:
-            copy = shutil.copyfile(path, Path(folder, path.name))
-            state.sent.add(file, offset, self._server.upload(run_id_of(state), copy, file.to))
-            self._uploaded[path] = time.monotonic()

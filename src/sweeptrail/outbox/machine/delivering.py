@@ -1,0 +1,203 @@
+"""Delivers the outbox of this machine, run by run: what the server refuses of one keeps no other waiting."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeptrail.errors import DeliveryError, RefusedError, SweeptrailError
+from sweeptrail.outbox import journal
+from sweeptrail.outbox.delivery.batching import replaceable, rounds
+from sweeptrail.outbox.delivery.runs import MODELS, KnownRuns
+from sweeptrail.outbox.delivery.state import DeliveryState
+from sweeptrail.outbox.delivery.telling import Teller
+from sweeptrail.outbox.entries import Closed, milliseconds
+from sweeptrail.outbox.machine.facts import KnownFacts
+from sweeptrail.outbox.machine.place import LOCK, SERVER_IDS, Place
+from sweeptrail.outbox.machine.shared_journal import SharedJournal
+from sweeptrail.outbox.machine.writers import FoundWriter, writers
+from sweeptrail.outbox.run_journal import ARTIFACTS
+from sweeptrail.system.files import write_whole
+from sweeptrail.system.locks import locked
+
+if TYPE_CHECKING:
+    from sweeptrail.tracking.client import TrackingServer
+
+WINDOW = 1 << 17
+"""Bytes of a journal that are delivered in one go, about the 1,000 metrics of one request."""
+
+SYNC_INTERVAL = 1.0
+"""Seconds between two syncs of the journals to disk: a power cut loses so much, a kill nothing."""
+
+
+class Deliverer:
+    """Delivers one outbox; whoever calls it holds its lock."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.problem = ""
+        """What kept the last round from being whole."""
+        self._runs = KnownRuns(place.uri, place.folder)
+        self._facts = KnownFacts()
+        self._synced: dict[Path, int] = {}
+        self._sync_time = 0.0
+        self._noted: set[str] = set()
+
+    @cached_property
+    def _server(self) -> "TrackingServer":
+        from sweeptrail.tracking.client import TrackingServer  # loads MLflow, which takes 2 s
+
+        return TrackingServer(self.place.uri)
+
+    @cached_property
+    def _teller(self) -> Teller:
+        return Teller(self._server, self._runs)
+
+    @property
+    def refusals(self) -> list[str]:
+        """What the server will never accept; the journal keeps it all the same."""
+        return self._teller.refusals if "_teller" in vars(self) else []
+
+    def waiting(self) -> int:
+        """Return how many records wait."""
+        return sum(len(state.read()) for state in self._states(list(writers(self.place.folder))) if state.has_more())
+
+    def deliver(self) -> int:
+        """Tell the server what waits, a window of each journal; return how many records that were.
+
+        What went wrong with one run is in `problem`. Raises DeliveryError when the server takes nothing at all.
+        """
+        found = list(writers(self.place.folder))
+        self._close_killed(found)
+        self._sync(found)
+        delivered, problems = 0, list[str]()
+        for state in self._states(found):
+            if not state.has_more():
+                continue
+            try:
+                delivered += self._empty(state)
+                problems = [] if delivered else problems
+            except (DeliveryError, RefusedError) as error:
+                problems.append(str(error))
+                if len(problems) == 2 and not delivered:  # it is the server, not the run
+                    break
+        self.problem = problems[0] if problems else ""
+        if problems and not delivered:
+            raise DeliveryError(problems[0])
+        self._clear(found)
+        return delivered
+
+    def _states(self, found: list[FoundWriter]) -> Iterator[DeliveryState]:
+        """Yield the journals that somebody has written: the experiments, then the runs by when they began."""
+        own = self.place.folder / journal.FILE_NAME
+        if own.exists():
+            yield self._known(own)
+        paths = [self.place.journal(run) for run in dict.fromkeys(run for writer in found for run in writer.runs)]
+        begun = [(self._began(path), path) for path in paths if path.exists()]
+        yield from (self._known(path) for _, path in sorted(begun))
+
+    def _known(self, path: Path) -> DeliveryState:
+        state = self._runs.of(path)
+        state.refresh()
+        return state
+
+    def _began(self, path: Path) -> int:
+        opened = self._facts.of(path).opened
+        return opened.time if opened else 0
+
+    def _empty(self, state: DeliveryState) -> int:
+        """Tell one window of what waits."""
+        records = state.read(WINDOW)
+        told = list(rounds(records))
+        last = {replaceable(entry): offset for entry, offset in records}
+        try:
+            for each in told:
+                self._teller.tell(state, each, last)
+                state.offset = each[-1][1]
+        finally:
+            state.save()
+            self._note_id(state)
+        return len(records)
+
+    def _note_id(self, state: DeliveryState) -> None:
+        """Have a run be found by its id on the server, too."""
+        if state.run_id and state.run_id not in self._noted:
+            write_whole(self.place.folder / SERVER_IDS / state.run_id, state.path.parent.name)
+            self._noted.add(state.run_id)
+
+    def _close_killed(self, found: list[FoundWriter]) -> None:
+        """End as KILLED the runs that were open in a process that was killed, and in none that lives."""
+        living = {run for writer in found if writer.is_alive for run in writer.runs}
+        killed = {run for writer in found if not (writer.is_alive or writer.has_left) for run in writer.runs}
+        for run in sorted(killed - living):
+            path = self.place.journal(run)
+            if path.exists() and self._facts.of(path).is_running:
+                SharedJournal(path).append(Closed("KILLED", milliseconds(time.time())))
+
+    def _sync(self, found: list[FoundWriter]) -> None:
+        """Have what was written survive a power cut; whoever writes does not wait for that."""
+        if time.monotonic() - self._sync_time < SYNC_INTERVAL:
+            return
+        self._sync_time = time.monotonic()
+        for path in [self.place.journal(run) for writer in found for run in writer.runs]:
+            if path.exists() and (size := path.stat().st_size) != self._synced.get(path):
+                self._synced[path] = size
+                file = os.open(path, os.O_RDONLY)
+                os.fdatasync(file)
+                os.close(file)
+
+    def _clear(self, found: list[FoundWriter]) -> None:
+        """Forget the processes that are gone and have nothing waiting, and remove the copies of what is delivered."""
+        living = {run for writer in found if writer.is_alive for run in writer.runs}
+        for writer in found:
+            paths = [path for run in writer.runs if (path := self.place.journal(run)).exists()]
+            if writer.is_alive or any(self._known(path).has_more() for path in paths):
+                continue
+            for path in paths:
+                if path.parent.name not in living and not self.refusals:
+                    for folder in (ARTIFACTS, MODELS):
+                        shutil.rmtree(path.parent / folder, ignore_errors=True)
+            writer.path.unlink(missing_ok=True)
+
+    def has_dead(self) -> bool:
+        """Tell whether a process is gone whose runs are not all seen to."""
+        return any(not writer.is_alive for writer in writers(self.place.folder))
+
+    def has_work(self) -> bool:
+        """Tell whether something waits, or a run is open in a process that may be killed."""
+        found = list(writers(self.place.folder))
+        for writer in found:
+            if not writer.is_alive:
+                return True
+            for run in writer.runs:
+                path = self.place.journal(run)
+                if path.exists() and self._facts.of(path).is_running:
+                    return True
+        return any(state.has_more() for state in self._states(found))
+
+
+def sync(place: Place, *, patience: float) -> tuple[int, list[str]]:
+    """Deliver what waits, or wait for the process that does; return how many records, and what was refused for good.
+
+    Raises DeliveryError when the server takes nothing for `patience` seconds.
+    """
+    deliverer, began, before = Deliverer(place), time.monotonic(), -1
+    first = left = deliverer.waiting()
+    while left or deliverer.has_dead():
+        if left != before:
+            before, began = left, time.monotonic()
+        with locked(place.folder / LOCK) as was_free:
+            try:
+                if was_free:
+                    deliverer.deliver()
+            except SweeptrailError as error:
+                deliverer.problem = str(error)
+        if time.monotonic() - began > patience:
+            raise DeliveryError(f"{left} records of {place.folder} wait: {deliverer.problem}")
+        if not was_free or deliverer.problem:
+            time.sleep(0.2)
+        left = deliverer.waiting()
+    return first, deliverer.refusals
