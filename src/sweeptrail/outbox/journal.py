@@ -98,12 +98,13 @@ def read(path: Path, offset: int = 0, limit: int = -1) -> list[tuple[Entry, int]
     records = []
     for line in data.splitlines(keepends=True):
         offset += len(line)
-        if (entry := _decode(line)) is not None:
+        if (entry := decode(line)) is not None:
             records.append((entry, offset))
     return records
 
 
-def _decode(line: bytes) -> Entry | None:
+def decode(line: bytes) -> Entry | None:
+    """Return what a line says; None for one that is torn."""
     checksum, _, text = line[:-1].partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None

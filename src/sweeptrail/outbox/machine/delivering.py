@@ -15,7 +15,7 @@ from sweeptrail.outbox.delivery.runs import MODELS, KnownRuns
 from sweeptrail.outbox.delivery.state import DeliveryState
 from sweeptrail.outbox.delivery.telling import Teller
 from sweeptrail.outbox.entries import Closed, milliseconds
-from sweeptrail.outbox.machine.facts import KnownFacts
+from sweeptrail.outbox.machine.facts import Life
 from sweeptrail.outbox.machine.place import LOCK, SERVER_IDS, Place
 from sweeptrail.outbox.machine.shared_journal import SharedJournal
 from sweeptrail.outbox.machine.writers import FoundWriter, writers
@@ -41,7 +41,7 @@ class Deliverer:
         self.problem = ""
         """What kept the last round from being whole."""
         self._runs = KnownRuns(place.uri, place.folder)
-        self._facts = KnownFacts()
+        self._lives: dict[Path, Life] = {}
         self._synced: dict[Path, int] = {}
         self._sync_time = 0.0
         self._noted: set[str] = set()
@@ -96,7 +96,7 @@ class Deliverer:
         if own.exists():
             yield self._known(own)
         paths = [self.place.journal(run) for run in dict.fromkeys(run for writer in found for run in writer.runs)]
-        begun = [(self._began(path), path) for path in paths if path.exists()]
+        begun = [(self._life(path).began, path) for path in paths if path.exists()]
         yield from (self._known(path) for _, path in sorted(begun))
 
     def _known(self, path: Path) -> DeliveryState:
@@ -104,9 +104,8 @@ class Deliverer:
         state.refresh()
         return state
 
-    def _began(self, path: Path) -> int:
-        opened = self._facts.of(path).opened
-        return opened.time if opened else 0
+    def _life(self, path: Path) -> Life:
+        return self._lives.setdefault(path, Life(path)).refresh()
 
     def _empty(self, state: DeliveryState) -> int:
         """Tell one window of what waits."""
@@ -134,7 +133,7 @@ class Deliverer:
         killed = {run for writer in found if not (writer.is_alive or writer.has_left) for run in writer.runs}
         for run in sorted(killed - living):
             path = self.place.journal(run)
-            if path.exists() and self._facts.of(path).is_running:
+            if path.exists() and self._life(path).is_running:
                 SharedJournal(path).append(Closed("KILLED", milliseconds(time.time())))
 
     def _sync(self, found: list[FoundWriter]) -> None:
@@ -174,7 +173,7 @@ class Deliverer:
                 return True
             for run in writer.runs:
                 path = self.place.journal(run)
-                if path.exists() and self._facts.of(path).is_running:
+                if path.exists() and self._life(path).is_running:
                     return True
         return any(state.has_more() for state in self._states(found))
 

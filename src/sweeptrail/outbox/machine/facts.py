@@ -1,5 +1,6 @@
 """What this machine knows of a run from its journal, read on from where it was read up to before."""
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from sweeptrail.outbox.entries import (
     Params,
     Tags,
 )
+
+LIFE = re.compile(rb'[0-9a-f]{8} \{"kind":"(?:opened|closed)"')
 
 WINDOW = 1 << 22
 """Bytes of a journal that are read at a time."""
@@ -169,12 +172,32 @@ def measurements(entry: Metrics) -> Iterator[tuple[str, Measured]]:
         yield name, Measured(value, entry.time, entry.step, model, dataset)  # type: ignore[arg-type]  # JSON has lists
 
 
-class KnownFacts:
-    """The facts of the runs of one outbox, as far as somebody has asked for them."""
+@dataclass
+class Life:
+    """When the run of a journal began, and whether it is open: all that the courier needs to know of a long one."""
 
-    def __init__(self) -> None:
-        self._runs: dict[Path, RunFacts] = {}
+    path: Path
+    began: int = 0
+    """Milliseconds since 1970; 0 for a model without a run."""
+    is_running: bool = False
+    _offset: int = 0
 
-    def of(self, path: Path) -> RunFacts:
-        """Return what a journal says up to now."""
-        return self._runs.setdefault(path, RunFacts(path)).refresh()
+    def refresh(self) -> "Life":
+        """Take up what was written since."""
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # somebody is writing it
+                self._offset += len(line)
+                if LIFE.match(line):
+                    self._take(journal.decode(line))
+        return self
+
+    def _take(self, entry: Entry | None) -> None:
+        match entry:
+            case Opened():
+                self.is_running = bool(self.began) or not entry.adopt
+                self.began = self.began or entry.time
+            case Closed():
+                self.is_running = False

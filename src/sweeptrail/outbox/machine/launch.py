@@ -16,6 +16,10 @@ OF_THE_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME",
 """What says where this process logs to, and is no business of the one that delivers."""
 
 
+_started: list["subprocess.Popen[bytes]"] = []
+"""Those of this process that may not have ended; one that has ended is not left a zombie."""
+
+
 def see_to_courier(place: Place) -> None:
     """Start the process that delivers an outbox, unless it is there; where that fails, `sweeptrail sync` delivers."""
     if is_locked(place.folder / LOCK):
@@ -33,7 +37,7 @@ def see_to_courier(place: Place) -> None:
     try:
         with (place.folder / LOG).open("ab") as log:
             # In a session of its own: neither Ctrl-C nor the end of the terminal is meant for it.
-            subprocess.Popen(
+            started = subprocess.Popen(
                 [sys.executable, "-m", "sweeptrail.outbox.machine.courier_process", str(place.folder)],
                 env=environment,
                 cwd=place.folder,
@@ -44,3 +48,4 @@ def see_to_courier(place: Place) -> None:
             )
     except OSError:
         return
+    _started[:] = [each for each in (*_started, started) if each.poll() is None]

@@ -13,10 +13,10 @@ from sweeptrail.errors import JournalError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.runs import MODELS
 from sweeptrail.outbox.delivery.state import DeliveryState
-from sweeptrail.outbox.entries import VERSION, Entry, Model, Opened
+from sweeptrail.outbox.entries import VERSION, Entry, Model, Opened, Params
 from sweeptrail.outbox.journal import FILE_NAME
 from sweeptrail.outbox.machine.experiments import Experiments, KnownExperiment
-from sweeptrail.outbox.machine.facts import KnownFacts, RunFacts
+from sweeptrail.outbox.machine.facts import RunFacts
 from sweeptrail.outbox.machine.launch import see_to_courier
 from sweeptrail.outbox.machine.place import SERVER_IDS, Place, open_place
 from sweeptrail.outbox.machine.shared_journal import SharedJournal
@@ -36,20 +36,39 @@ class Outbox:
         """Open the outbox for a server's plain address. Raises JournalError if it cannot be written."""
         self.place: Place = open_place(uri)
         self.experiments = Experiments(self.place.folder)
-        self._facts = KnownFacts()
+        self._facts: dict[str, RunFacts] = {}
         self._writer = Writer(self.place.folder)
         self._journals: dict[str, SharedJournal] = {}
         self._states: dict[str, DeliveryState] = {}
         self._looked = -LOOK
         atexit.register(self._leave)
 
-    def begin(
-        self, experiment: KnownExperiment, *, name: str, time: int, tags: Mapping[str, str], run_id: str = ""
-    ) -> str:
-        """Begin a run, at this time in milliseconds, and return its id; one that is given is of the server's.
+    def begin(self, experiment: KnownExperiment, *, name: str, time: int, tags: Mapping[str, str]) -> str:
+        """Begin a run, at this time in milliseconds, and return its id."""
+        return self._begin(experiment, name=name, time=time, tags=tags)
 
-        A run of the server's that is known here already is left as it is.
-        """
+    def take_up(
+        self,
+        experiment: KnownExperiment,
+        run_id: str,
+        *,
+        name: str,
+        time: int,
+        tags: Mapping[str, str],
+        params: Mapping[str, str],
+    ) -> str:
+        """Write from now on to a run of the server's, which has these tags and params already; return its id."""
+        return self._begin(experiment, Params(params), run_id=run_id, name=name, time=time, tags=tags)
+
+    def _begin(
+        self,
+        experiment: KnownExperiment,
+        *more: Entry,
+        name: str,
+        time: int,
+        tags: Mapping[str, str],
+        run_id: str = "",
+    ) -> str:
         own_id = run_id or uuid.uuid4().hex
         opened = Opened(
             identity=own_id,
@@ -61,7 +80,7 @@ class Outbox:
             version=VERSION,
         )
         self._writer.add(own_id)
-        self._make(own_id, opened)
+        self._make(own_id, opened, *more)
         self.see_to_courier()
         return own_id
 
@@ -103,7 +122,9 @@ class Outbox:
 
     def facts(self, run_id: str) -> RunFacts | None:
         """Return what this machine knows of a run, None if it has never written to it."""
-        return self._facts.of(self.place.journal(run_id)) if self.place.has(run_id) else None
+        if not self.place.has(run_id):
+            return None
+        return self._facts.setdefault(run_id, RunFacts(self.place.journal(run_id))).refresh()
 
     def state(self, run_id: str) -> DeliveryState:
         """Return how far a run is delivered now, and which id it has on the server."""

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from sweeptrail.errors import JournalError
@@ -40,6 +41,7 @@ class Writer:
             try:
                 if self._file < 0:
                     self._file = _make(self._folder)
+                    Finalize(self, self.leave, exitpriority=0)  # multiprocessing's children end without atexit
                 left = f"{LEFT}\n" if self._is_leaving else ""  # MLflow ends its active run after we have left
                 os.write(self._file, f"{run_id}\n{left}".encode())
             except OSError as error:

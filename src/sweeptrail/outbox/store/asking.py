@@ -91,10 +91,10 @@ class AskedServer:
             )
         return AwayError(why)
 
-    def demand(self, call: str, question: Callable[[Any], Any]) -> Any:
+    def demand(self, call: str, question: Callable[[Any], Any], limit: float = PATIENCE) -> Any:
         """Return the answer to what only the server can do; raises MlflowException, at once, when it is away."""
         try:
-            return self.ask(question, PATIENCE)
+            return self.ask(question, limit)
         except AwayError as error:
             raise MlflowException(
                 f"{call}: only the tracking server can do this, and {without_credentials(self.uri)} does not answer "

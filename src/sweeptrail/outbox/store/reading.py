@@ -129,6 +129,7 @@ class Reader:
 
         Raises MlflowException, which names the call, when it is away, or has no id yet for what is meant.
         """
+        self.server.demand(call, lambda store: store.search_experiments(max_results=1), LIMIT)
         limit = time.monotonic() + seconds
         self._wait_for_delivery(self.outbox.waiting(), seconds)
         while True:

@@ -53,7 +53,8 @@ class WrittenRuns:
         self._write(run_id, *entries, *_measured(metrics))
 
     def _new_params(self, run_id: str, params: list[Param]) -> dict[str, str]:
-        known = self._reader.run(run_id).data.params
+        facts = self._outbox.facts(self.own(run_id))
+        known = facts.params if facts else {}
         for param in params:
             if known.get(param.key, param.value) != param.value:
                 raise MlflowException(
@@ -65,7 +66,8 @@ class WrittenRuns:
 
     def remove_tag(self, run_id: str, name: str) -> None:
         """Keep that a tag goes. Raises MlflowException if the run has none of this name."""
-        if name not in self._reader.run(run_id).data.tags:
+        facts = self._outbox.facts(self.own(run_id))
+        if facts is None or name not in facts.tags:
             raise MlflowException(
                 f"No tag with name: {name} in run with id {run_id}", error_code=INVALID_PARAMETER_VALUE
             )
@@ -119,13 +121,19 @@ class WrittenRuns:
             return run_id
         if own_id := self._outbox.own_id(run_id):
             return own_id
-        info = self._reader.run(run_id).info
+        run = self._reader.run(run_id)
+        info = run.info
         experiment = self._outbox.experiments.by_id(info.experiment_id)
         if experiment is None:
             found = self._reader.experiment(info.experiment_id)
             experiment = self._outbox.experiments.learn(found.name, info.experiment_id)
-        return self._outbox.begin(
-            experiment, name=info.run_name or "", time=info.start_time or 0, tags={}, run_id=run_id
+        return self._outbox.take_up(
+            experiment,
+            run_id,
+            name=info.run_name or "",
+            time=info.start_time or 0,
+            tags=run.data.tags,
+            params=run.data.params,
         )
 
 
