@@ -17,6 +17,9 @@ FILE_NAME = "outbox.jsonl"
 """The journal's name in the folder of a run or of a sweep."""
 
 
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class Journal:
     """The writing end of a journal; one process at a time, in it any thread."""
 
@@ -77,7 +80,7 @@ def append(path: Path, *entries: Entry) -> None:
 
 def encode(entry: Entry) -> bytes:
     """Return the line that holds this record."""
-    text = json.dumps(as_mapping(entry), separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    text = _to_json(as_mapping(entry)).encode("ascii")
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
