@@ -50,7 +50,7 @@ def main() -> None:
 
 def _work(deliverer: Deliverer) -> bool:
     """Deliver until there has been nothing to do for a while; return whether the server is given up for now."""
-    pause, busy, failing_since = INTERVAL, time.monotonic(), 0.0
+    pause, busy, failing_since, said = INTERVAL, time.monotonic(), 0.0, 0
     while True:
         now = time.monotonic()
         try:
@@ -67,6 +67,9 @@ def _work(deliverer: Deliverer) -> bool:
             if failing_since:
                 _say("the tracking server takes it again")
             pause, failing_since = INTERVAL, 0.0
+            for refusal in deliverer.refusals[said:]:
+                _say(f"refused for good, kept on disk: {refusal}")
+            said = len(deliverer.refusals)
             if delivered or deliverer.has_work():
                 busy = now
             elif not any(True for _ in writers(deliverer.place.folder)) or now - busy > IDLE:

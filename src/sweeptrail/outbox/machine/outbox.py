@@ -154,7 +154,7 @@ class Outbox:
         """Copy a file below a folder of the run's own, whole or not at all; return its path there."""
         path = self.place.run_folder(run_id) / folder / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        hidden = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        hidden = self.place.run_folder(run_id) / f".{uuid.uuid4().hex}.tmp"
         try:
             shutil.copyfile(file, hidden)
             os.replace(hidden, path)

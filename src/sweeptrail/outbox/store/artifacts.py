@@ -9,16 +9,15 @@ import mlflow
 from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artifact_path
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.utils.async_logging.run_operations import RunOperations
 
 from sweeptrail.outbox.delivery.runs import MODELS
 from sweeptrail.outbox.entries import Artifact, ModelFile
 from sweeptrail.outbox.run_journal import ARTIFACTS
-from sweeptrail.outbox.store.asking import AwayError, refuse
+from sweeptrail.outbox.store.asking import AwayError, NotDeliveredError, refuse
 from sweeptrail.outbox.store.entities import SCHEME
-from sweeptrail.outbox.store.ids import NotDeliveredError
 from sweeptrail.tracking import rest
 
 
@@ -32,12 +31,13 @@ class OutboxArtifacts(ArtifactRepository):
         self._run_id = run.name
         self._model = path.relative_to(root).parts[0] if root.name == MODELS else ""
         self._root = root / self._model
-        self._inside = path.relative_to(self._root).as_posix().removeprefix(".")
+        self._inside = _named(path.relative_to(self._root))
         self._store = _get_store(tracking_uri or mlflow.get_tracking_uri())
 
     def log_artifact(self, local_file: Any, artifact_path: str | None = None) -> None:
         """Copy a file: it may change, or be gone, before it is delivered."""
-        to = Path(self._inside, artifact_path or "").as_posix().removeprefix(".")
+        verify_artifact_path(artifact_path)
+        to = _named(Path(self._inside, artifact_path or ""))
         outbox, folder = (
             self._store.outbox,
             (self._root / to).relative_to(self._root.parent.parent if self._model else self._root.parent),
@@ -49,8 +49,7 @@ class OutboxArtifacts(ArtifactRepository):
     def log_artifacts(self, local_dir: Any, artifact_path: str | None = None) -> None:
         """Copy all files below a folder."""
         for file in sorted(path for path in Path(local_dir).rglob("*") if path.is_file()):
-            folder = Path(artifact_path or "", file.parent.relative_to(local_dir)).as_posix()
-            self.log_artifact(file, None if folder == "." else folder)
+            self.log_artifact(file, _named(Path(artifact_path or "", file.parent.relative_to(local_dir))))
 
     def _log_artifact_async(self, filename: str, artifact_path: str | None = None, artifact: Any = None) -> Any:
         """Keep an image before this returns: MLflow's queue would lose it with the process."""
@@ -65,10 +64,9 @@ class OutboxArtifacts(ArtifactRepository):
         at = self._root / self._inside / (path or "")
         found = {}
         for each in at.iterdir() if at.is_dir() else ():
-            if not each.name.startswith("."):
-                size = None if each.is_dir() else each.stat().st_size
-                name = each.relative_to(self._root / self._inside).as_posix()
-                found[name] = FileInfo(name, each.is_dir(), size)
+            size = None if each.is_dir() else each.stat().st_size
+            name = each.relative_to(self._root / self._inside).as_posix()
+            found[name] = FileInfo(name, each.is_dir(), size)
         try:
             of_server = self._ask(lambda files, inside: files.list_artifacts(inside or None), path or "")
         except (AwayError, NotDeliveredError):
@@ -101,10 +99,15 @@ class OutboxArtifacts(ArtifactRepository):
             else:
                 location = store.get_run(reader.ids.run(self._run_id)).info.artifact_uri
             files = rest.artifacts_at(location, self._store.outbox.place.uri)
-            return question(files, Path(self._inside, path).as_posix().removeprefix("."))
+            return question(files, _named(Path(self._inside, path)))
 
         return reader.server.ask(answer, **({"limit": limit["patience"]} if limit else {}))
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
         """Refuse: what was told may be delivered already."""
         raise refuse("delete_artifacts")
+
+
+def _named(folder: Path) -> str:
+    """Return the path of a folder among the artifacts; empty for the outermost."""
+    return "" if folder == Path() else folder.as_posix()

@@ -32,6 +32,10 @@ class AwayError(SweeptrailError):
     """The server does not answer."""
 
 
+class NotDeliveredError(LookupError):
+    """Something has no id on the server yet."""
+
+
 class AskedServer:
     """One tracking server, whose answers are welcome and not waited for long."""
 
@@ -72,6 +76,8 @@ class AskedServer:
             return answer.result(limit)
         except TimeoutError as error:
             raise self._away(f"no answer within {limit:g} s") from error
+        except NotDeliveredError:
+            raise
         except MlflowException as error:
             if _is_answer(self.uri, error):
                 raise

@@ -8,6 +8,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from sweeptrail.outbox.machine.outbox import Outbox
+from sweeptrail.outbox.store.asking import NotDeliveredError
 from sweeptrail.tracking import rest
 from sweeptrail.tracking.tags import IDENTITY, PARENT_RUN_ID
 
@@ -16,10 +17,6 @@ IDS = re.compile(r"\b(?:m-)?[0-9a-f]{32}\b|\bsweeptrail-[0-9a-f]{16}\b")
 
 
 Answer = TypeVar("Answer")
-
-
-class NotDeliveredError(LookupError):
-    """Something has no id on the server yet."""
 
 
 class Ids:

@@ -1,19 +1,17 @@
 """What is read: from the server when it answers, with what waits here laid over it; else what this machine knows."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlflow.entities import Experiment, LoggedModel, Metric, Run, ViewType
+from mlflow.entities import Experiment, LoggedModel, Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
-from mlflow.store.entities.paged_list import PagedList
-from mlflow.utils.search_utils import SearchUtils
 
 from sweeptrail.outbox.machine.outbox import Outbox
-from sweeptrail.outbox.store.asking import LIMIT, AskedServer, AwayError
+from sweeptrail.outbox.store.asking import LIMIT, AskedServer, AwayError, NotDeliveredError
 from sweeptrail.outbox.store.entities import as_experiment, as_metric, as_model, as_run
-from sweeptrail.outbox.store.ids import Ids, NotDeliveredError
+from sweeptrail.outbox.store.ids import Ids
 
 
 class Reader:
@@ -32,7 +30,7 @@ class Reader:
         facts = self.outbox.facts(run_id)
         if facts is None or facts.opened is None:
             return self._of_server(run_id)
-        experiment_id = self._experiment_of(facts.opened.experiment)
+        experiment_id = self.experiment_id_of(facts.opened.experiment)
         if facts.is_running and not facts.is_adopted:
             return as_run(facts, experiment_id)
         try:
@@ -49,7 +47,8 @@ class Reader:
             raise self.ids.unknown(run_id, str(error)) from error
         return self.ids.from_server(found)
 
-    def _experiment_of(self, experiment: Any) -> str:
+    def experiment_id_of(self, experiment: Mapping[str, str]) -> str:
+        """Return the id here of the experiment that a record names."""
         if name := experiment.get("name"):
             known = self.outbox.experiments.by_name(name)
             return known.id if known else ""
@@ -69,60 +68,14 @@ class Reader:
         known = {(each.timestamp, each.step, each.value) for each in found}
         return found + [each for each in here if (each.timestamp, each.step, each.value) not in known]
 
-    def runs(
-        self,
-        experiment_ids: list[str],
-        filter_string: str | None,
-        view: int,
-        max_results: int,
-        order_by: list[str] | None,
-        page_token: str | None,
-    ) -> PagedList[Run]:
-        """Return the runs that a filter lets through; those that the server has not got whole are looked at here."""
-        pending = self._pending(experiment_ids)
-        if pending and not page_token:
-            self._wait_for_delivery(pending)
-            pending = self._pending(experiment_ids)
-
-        def question(store: Any) -> Any:
-            wanted = self.ids.to_server(experiment_ids), self.ids.to_server(filter_string)
-            return store.search_runs(*wanted, view, max_results, order_by, page_token)
-
-        try:
-            found = self.server.ask(question)
-        except (AwayError, NotDeliveredError):
-            found, pending = PagedList([], None), self._known(experiment_ids, self.outbox.run_ids())
-        answer: PagedList[Run] = self.ids.from_server(found)
-        if not pending or page_token or view == ViewType.DELETED_ONLY:
-            return answer
-        here = {run_id: self.run(run_id) for run_id in pending}
-        merged = SearchUtils.filter([*here.values()], filter_string)
-        merged += [each for each in answer if each.info.run_id not in here]
-        return PagedList(SearchUtils.sort(merged, order_by)[:max_results], answer.token)
-
-    def _known(self, experiment_ids: list[str], run_ids: Iterable[str]) -> list[str]:
-        """Return which of these runs are of these experiments."""
-        wanted = {self.ids.experiment(str(each)) for each in experiment_ids}
-        found = []
-        for run_id in run_ids:
-            facts = self.outbox.facts(run_id)
-            if facts and facts.opened and self._experiment_of(facts.opened.experiment) in wanted:
-                found.append(run_id)
-        return found
-
-    def _pending(self, experiment_ids: list[str]) -> list[str]:
-        """Return the runs of which the server has not got everything."""
-        return self._known(experiment_ids, self.outbox.waiting())
-
-    def _wait_for_delivery(self, run_ids: list[str], seconds: float = LIMIT) -> bool:
-        """Wait until the server has got what is written now; return whether it has."""
+    def wait_for_delivery(self, run_ids: list[str], seconds: float = LIMIT) -> None:
+        """Wait until the server has got what is written now, for so many seconds at most."""
         ends = {run_id: self.outbox.place.journal(run_id).stat().st_size for run_id in run_ids}
         limit = time.monotonic() + (0 if self.server.is_away else seconds)
         while any(self.outbox.state(run_id).offset < end for run_id, end in ends.items()):
             if time.monotonic() > limit:
-                return False
+                return
             time.sleep(0.02)
-        return True
 
     def delivered(self, call: str, question: Callable[[Any], Any], seconds: float) -> Any:
         """Return the answer to what only the server can do, when it has got what was written before.
@@ -131,7 +84,7 @@ class Reader:
         """
         self.server.demand(call, lambda store: store.search_experiments(max_results=1), LIMIT)
         limit = time.monotonic() + seconds
-        self._wait_for_delivery(self.outbox.waiting(), seconds)
+        self.wait_for_delivery(self.outbox.waiting(), seconds)
         while True:
             try:
                 return self.ids.from_server(self.server.demand(call, question))
@@ -171,19 +124,6 @@ class Reader:
         self.outbox.experiments.learn(found.name, found.experiment_id)
         return self._located(found)
 
-    def experiments(self, view: int, *more: Any, **others: Any) -> PagedList[Experiment]:
-        """Return the server's experiments; those that this machine knows while it is away and nothing is filtered."""
-        wanted = self.ids.to_server(list(more)), self.ids.to_server(others)
-        try:
-            found: PagedList[Experiment] = self.server.ask(
-                lambda store: store.search_experiments(view, *wanted[0], **wanted[1])
-            )
-        except AwayError:
-            if others.get("filter_string") or others.get("page_token") or more[1:2] not in ((), (None,)):
-                raise
-            return PagedList(list(map(as_experiment, self.outbox.experiments.all())), None)
-        return self.ids.from_server(found)
-
     def _located(self, found: Experiment) -> Experiment:
         self.ids.from_server(found)
         return found
@@ -193,7 +133,7 @@ class Reader:
         owner = self.outbox.place.owner_of(model_id)
         facts = self.outbox.facts(owner) if owner else None
         if facts and (model := facts.models.get(model_id)):
-            return as_model(facts, model, self._experiment_of(model.made.experiment))
+            return as_model(facts, model, self.experiment_id_of(model.made.experiment))
         try:
             found: LoggedModel = self.server.ask(lambda store: store.get_logged_model(model_id))
         except AwayError as error:

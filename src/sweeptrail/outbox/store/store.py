@@ -39,6 +39,7 @@ from sweeptrail.outbox.entries import Model, ModelChange, Outputs
 from sweeptrail.outbox.machine.outbox import Outbox
 from sweeptrail.outbox.store.asking import PATIENCE, AskedServer
 from sweeptrail.outbox.store.reading import Reader
+from sweeptrail.outbox.store.searching import Searcher
 from sweeptrail.outbox.store.writing import WrittenRuns
 from sweeptrail.tracking.tags import RUN_NAME
 from sweeptrail.tracking.uri import PREFIX
@@ -58,6 +59,7 @@ class OutboxStore(AbstractStore):
         super().__init__()
         self.outbox = Outbox(uri)
         self.reader = Reader(self.outbox, AskedServer(self.outbox.place.uri))
+        self.searcher = Searcher(self.reader)
         self.runs = WrittenRuns(self.reader)
 
     def get_experiment(self, experiment_id: str) -> Experiment:
@@ -157,7 +159,7 @@ class OutboxStore(AbstractStore):
         order_by: list[str] | None,
         page_token: str | None,
     ) -> tuple[list[Run], str | None]:
-        found = self.reader.runs(experiment_ids, filter_string, run_view_type, max_results, order_by, page_token)
+        found = self.searcher.runs(experiment_ids, filter_string, run_view_type, max_results, order_by, page_token)
         return found, found.token
 
     def create_logged_model(
@@ -212,9 +214,12 @@ class OutboxStore(AbstractStore):
             )
         self.outbox.write(owner, change)
 
+    def search_logged_models(self, *arguments: Any, **named: Any) -> PagedList[LoggedModel]:
+        return self.searcher.models(*arguments, **named)
+
     def search_experiments(self, view_type: int = ViewType.ACTIVE_ONLY, *more: Any, **others: Any) -> Any:
         """Return what the server has; while it is away, what this machine knows, for a search without a filter."""
-        return self.reader.experiments(view_type, *more, **others)
+        return self.searcher.experiments(view_type, *more, **others)
 
     def pass_on(self, name: str, *arguments: Any, **named: Any) -> Any:
         """Have the server do what only it can, as soon as it has got what was written before."""
