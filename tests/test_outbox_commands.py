@@ -221,7 +221,7 @@ def test_reap_closes_what_was_killed_and_delivers_it_where_no_courier_is_left(tm
     tracking.kill()
     (here := tmp_path / "reaped").mkdir()
     with process_group(
-        sys.executable, "-c", LOGGED.replace("os.kill(os.getpid(), signal.SIGKILL)", "input()"), cwd=here,
+        sys.executable, "-c", LOGGED.replace("os.kill(os.getpid(), signal.SIGKILL)", "signal.pause()"), cwd=here,
         env={**os.environ, "MLFLOW_TRACKING_URI": f"sweeptrail+{tracking.uri}", "NAME": here.name},
     ) as process:  # fmt: skip
         wait_for(lambda: [run.name for place in map(read_place, outboxes()) for run in condition(place).runs
