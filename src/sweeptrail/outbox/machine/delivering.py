@@ -194,20 +194,20 @@ def sync(place: Place, *, patience: float = 10.0) -> tuple[int, list[str]]:
 
     Raises DeliveryError when the server takes nothing for `patience` seconds.
     """
-    deliverer, began, before = Deliverer(place), time.monotonic(), -1
+    deliverer, since, before = Deliverer(place), time.monotonic(), -1
     first = condition(place).waiting
     while (left := deliverer.waiting()) or deliverer.has_dead():
         if left != before:
-            before, began = left, time.monotonic()
+            before, since = left, time.monotonic()
+        elif time.monotonic() - since > patience:
+            why = deliverer.problem or _last_words(place)
+            raise DeliveryError(f"{condition(place).waiting} records of {place.folder} wait: {why}")
         with locked(place.folder / LOCK) as was_free:
             try:
                 if was_free:
                     deliverer.deliver()
             except SweeptrailError as error:
                 deliverer.problem = str(error)
-        if time.monotonic() - began > patience:
-            why = deliverer.problem or _last_words(place)
-            raise DeliveryError(f"{condition(place).waiting} records of {place.folder} wait: {why}")
         if not was_free:
             (place.folder / WAKE).touch()
         if not was_free or deliverer.problem:
