@@ -1,10 +1,12 @@
 """The commands know the outboxes of this machine, and a sweep takes the address that writes to one."""
 
+import atexit
 import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,11 +18,13 @@ from mlflow.entities import Run
 from sweeptrail.cli import main
 from sweeptrail.doctor import outbox as doctor_outbox
 from sweeptrail.doctor.outbox import look_at_outboxes
+from sweeptrail.outbox.delivery.adopted import as_on_server
 from sweeptrail.outbox.entries import Closed, Metrics
 from sweeptrail.outbox.machine.condition import condition
 from sweeptrail.outbox.machine.outbox import Outbox
 from sweeptrail.outbox.machine.place import DESCRIPTION, LOCK, Place, open_place, outboxes, outboxes_folder, read_place
 from sweeptrail.system.locks import is_locked, locked
+from sweeptrail.tracking.uri import Tracking
 from tests.commands import start
 from tests.server import Server, process_group
 from tests.waiting import wait_for
@@ -76,7 +80,15 @@ def end_couriers() -> None:
     for process in psutil.process_iter(["cmdline"]):
         if str(outboxes_folder()) in " ".join(process.info["cmdline"] or ()):
             process.kill()
-            process.wait()
+            wait_for(partial(is_gone, process))
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Tell whether a process has ended, also where whoever started it has not asked how."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 @pytest.fixture
@@ -96,6 +108,7 @@ def written(uri: str, *names: str) -> tuple[Outbox, list[str]]:
     for number, name in enumerate(names):
         runs.append(outbox.begin(default, name=name, time=1000 + number, tags={}))
         outbox.write(runs[-1], Metrics({"loss": 0.5}, 0, 1000))
+    atexit.unregister(outbox._leave)  # this process outlives its folder
     return outbox, runs
 
 
@@ -194,6 +207,18 @@ def test_the_doctor_says_what_keeps_mlflow_from_writing_to_an_outbox(
     assert folder.todo == "set XDG_DATA_HOME to a folder of yours"
 
 
+@pytest.mark.usefixtures("no_courier")
+def test_what_this_machine_has_made_is_told_to_a_server_in_its_own_words() -> None:
+    outbox, [waiting] = written(AWAY, "first")
+    made = outbox.experiments.make("mine", tags={}, artifact_location="", time=1000)
+    assert as_on_server(Tracking(AWAY, {"id": made.id}, waiting)) == Tracking(AWAY, {"name": "mine"}, waiting)
+    told = {AWAY: {"run_id": "of-the-server", "offset": 0}}
+    (outbox.place.run_folder(waiting) / "delivered.json").write_text(json.dumps(told))
+    assert as_on_server(Tracking(AWAY, {}, waiting)) == Tracking(AWAY, {}, "of-the-server")
+    for unknown in (Tracking(AWAY, {"id": "7"}, "a" * 32), Tracking("http://127.0.0.1:2", {"id": "7"}, waiting)):
+        assert as_on_server(unknown) == unknown
+
+
 @pytest.mark.slow
 def test_what_waited_for_a_server_that_was_away_is_delivered_and_the_killed_run_is_closed(tmp_path: Path) -> None:
     server = Server(tmp_path / "server")
@@ -284,8 +309,7 @@ def test_the_run_that_mlflow_run_has_opened_by_its_id_here_is_the_sweep_s_own(tm
     [place] = map(read_place, outboxes())
     wait_for(lambda: delivered(place))
     parent = assert_one_family(tracking, folder.name)
-    assert parent.data.tags["mlflow.project.env"] == "local"
-    assert parent.data.params["C"] == "1.0,2.0"
+    assert parent.data.tags["mlflow.project.entryPoint"] == "main"
 
 
 @pytest.mark.slow
@@ -295,8 +319,9 @@ def test_that_run_may_be_on_its_way_for_as_long_as_the_server_is_away(tmp_path: 
     mlflow_run(folder, server)
     try:
         server.start()
-        synced = start(sys.executable, "-m", "sweeptrail", "sync", cwd=folder)
-        assert synced.returncode == 0, synced.stderr
+        for words in ((), (str(tmp_path / "data" / "sweeptrail" / "runs"),)):  # a project in a temporary folder
+            synced = command("sync", *words)
+            assert synced.exit_code == 0, synced.output
         assert_one_family(server, folder.name)
     finally:
         server.kill()
