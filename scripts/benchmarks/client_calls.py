@@ -36,7 +36,8 @@ def calls(num_calls: int, addresses: Mapping[str, str]) -> dict[str, dict[str, f
     for step in range(0, num_calls, BLOCK):
         for kind, uri in addresses.items():
             mlflow.set_tracking_uri(uri)
-            _block(runs[kind], step, found[kind], synchronous=kind != ASYNCHRONOUS)
+            with mlflow.start_run(runs[kind]):
+                _block(runs[kind], step, found[kind], synchronous=kind != ASYNCHRONOUS)
     mlflow.flush_async_logging()
     return {kind: {call: statistics.median(times) for call, times in each.items()} for kind, each in found.items()}
 
@@ -45,7 +46,7 @@ def _block(run_id: str, first: int, times: dict[str, list[float]], *, synchronou
     client = MlflowClient()
     for step in range(first, first + BLOCK):
         began = time.perf_counter()
-        mlflow.log_metric("loss", step / 7, step=step, run_id=run_id, synchronous=synchronous)
+        mlflow.log_metric("loss", step / 7, step=step, synchronous=synchronous)
         times["log_metric"].append(time.perf_counter() - began)
     now = round(time.time() * 1000)
     for step in range(first, first + BLOCK, 10):
