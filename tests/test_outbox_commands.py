@@ -48,6 +48,14 @@ entry_points:
     command: "python -m sweeptrail sweep tiny:fit C=1,2 --engine serial --report false --register none"
 """
 
+ENDLESS = """
+import itertools, mlflow, os
+mlflow.set_experiment(os.environ["NAME"])
+with mlflow.start_run():
+    for step in itertools.count():
+        mlflow.log_metric("loss", step, step=step)
+"""
+
 TASK = """
 def fit(manager, *, C: float = 1.0):
     manager.log(validation_accuracy=C / 10)
@@ -240,6 +248,19 @@ def test_what_waited_for_a_server_that_was_away_is_delivered_and_the_killed_run_
         assert command("reap").output == ""
     finally:
         server.kill()
+
+
+def test_sync_does_not_wait_for_what_is_written_after_it_began(tmp_path: Path, tracking: Server) -> None:
+    (here := tmp_path / "endless").mkdir()
+    with process_group(
+        sys.executable, "-c", ENDLESS, cwd=here,
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sweeptrail+{tracking.uri}", "NAME": here.name},
+    ) as process:  # fmt: skip
+        wait_for(lambda: [place for place in map(read_place, outboxes()) if condition(place).waiting > 10])
+        assert command("sync").exit_code == 0
+        assert process.poll() is None
+    [run] = runs_of(tracking, here.name)
+    assert run.data.metrics["loss"] > 5
 
 
 def test_reap_closes_what_was_killed_and_delivers_it_where_no_courier_is_left(tmp_path: Path, tracking: Server) -> None:

@@ -107,7 +107,7 @@ def _training(bench: Bench) -> Iterator[Line]:
         for size in sizes:
             with scratch() as folder, scratch() as data, plain_server(data) as port:
                 variables = _variables(folder, f"http://127.0.0.1:{port}")
-                steps = 80 if bench.quick else 200_000 // size
+                steps = 80 if bench.quick else 100_000 // size
                 found[size].append(_figures(folder, "steps", str(steps), str(size), **variables))
             bench.note(f"training, batches of {size}", number, **found[size][-1])
     for size, each in found.items():
@@ -115,6 +115,8 @@ def _training(bench: Bench) -> Iterator[Line]:
         seconds = sum(one["silent"] for one in each) / len(each)
         what = f"a step of {1000 * seconds:.0f} ms (batch of {size}) with ten values logged ÷ without"
         yield Line("training", what, ratios, "x", 1.01)
+        shares = tuple(100 * one["logging"] / one["silent"] for one in each)
+        yield Line("training", f"{what}: the call itself, of a step", shares, "%", 1)
 
 
 def _figures(folder: Path, *words: str, **variables: str) -> Any:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,10 +62,15 @@ class Deliverer:
         """What the server will never accept; the journal keeps it all the same."""
         return self._teller.refusals if "_teller" in vars(self) else []
 
-    def waiting(self) -> int:
-        """Return how many bytes of the journals wait."""
+    def ends(self) -> dict[Path, int]:
+        """Return up to where each journal of which something waits is written now."""
         states = self._states(list(writers(self.place.folder)))
-        return sum(state.path.stat().st_size - state.offset for state in states if _waits(state))
+        return {state.path: state.path.stat().st_size for state in states if _waits(state)}
+
+    def left(self, ends: Mapping[Path, int]) -> int:
+        """Return how many bytes wait before these ends."""
+        states = {path: self._known(path) for path in ends}
+        return sum(max(0, ends[path] - state.offset) for path, state in states.items() if _waits(state))
 
     def deliver(self) -> int:
         """Tell the server what waits, a window of each journal; return how many records that were.
@@ -195,8 +200,8 @@ def sync(place: Place, *, patience: float = 10.0) -> tuple[int, list[str]]:
     Raises DeliveryError when the server takes nothing for `patience` seconds.
     """
     deliverer, since, before = Deliverer(place), time.monotonic(), -1
-    first = condition(place).waiting
-    while (left := deliverer.waiting()) or deliverer.has_dead():
+    first, ends = condition(place).waiting, deliverer.ends()  # what is written meanwhile is not waited for
+    while (left := deliverer.left(ends)) or deliverer.has_dead():
         if left != before:
             before, since = left, time.monotonic()
         elif time.monotonic() - since > patience:
