@@ -21,6 +21,7 @@ from sweeptrail.training import models
 from sweeptrail.training.sinks.checkpoint import Checkpoint
 from sweeptrail.training.sinks.group import Sinks
 from tests.commands import family, new_store, start
+from tests.waiting import PATIENCE
 
 INSTALL = "pip install 'sweeptrail[torch]'"
 
@@ -39,21 +40,14 @@ NEED_IT = {
 }
 """The modules that cannot be imported without it."""
 
-TASKS = """
+TASK = """
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
 def fit(manager, *, C: float = 1.0):
     x, y = load_digits(return_X_y=True)
     manager.log(validation_accuracy=SVC(C=C).fit(x[:300], y[:300]).score(x[300:400], y[300:400]))
-
-def loop(manager, *, lr: float = 0.1, epochs: int = 2):
-    for epoch in manager.epochs(epochs):
-        manager.track_loss(lr / epoch)
-        manager.log(validation_accuracy=lr)
 """
-
-QUICKLY = ("--register", "none", "--delivery-timeout", "200")
 
 
 class Stateful:
@@ -142,14 +136,11 @@ def test_a_command_that_needs_it_says_so_in_one_line(python: str, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("engine", "words"), [("processes", "fit C=0.1,1"), ("serial", "loop lr=0.1,0.2")])
-def test_a_task_that_needs_no_torch_is_swept_with_all_but_event_files(
-    engine: str, words: str, python: str, tmp_path: Path
-) -> None:
-    (tmp_path / "tasks.py").write_text(TASKS)
+def test_a_task_that_needs_no_torch_is_swept_with_all_but_event_files(python: str, tmp_path: Path) -> None:
+    (tmp_path / "svm.py").write_text(TASK)
     new_store(tmp_path)
-    where = ("--engine", engine, *QUICKLY)
-    done = start(python, "-m", "sweeptrail", "sweep", *f"tasks:{words}".split(), *where, cwd=tmp_path)
+    words = ("svm:fit", "C=0.1,1", "--register", "none", "--delivery-timeout", str(PATIENCE))
+    done = start(python, "-m", "sweeptrail", "sweep", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "TensorBoard" not in done.stdout + done.stderr
     assert "torch" not in done.stderr
