@@ -52,6 +52,15 @@ def test_the_rows_of_a_search_come_out(tmp_path: Path) -> None:
     assert all(value > 0 for line in lines if line["row"] != "quality" for value in line["values"])
 
 
+@pytest.mark.slow
+def test_the_rows_on_anybodys_mlflow_code_come_out(tmp_path: Path) -> None:
+    done = bench("--quick", "--json", str(tmp_path / "figures.json"), "client", "values", "training")
+    assert done.returncode == 0, done.stderr
+    lines = json.loads((tmp_path / "figures.json").read_text())["lines"]
+    assert tuple(dict.fromkeys(line["row"] for line in lines)) == ("client", "values", "training")
+    assert all(value > 0 for line in lines for value in line["values"] if "at the end" not in line["what"])
+
+
 @pytest.mark.heavy
 def test_the_rows_of_a_teams_server_come_out_with_nothing_lost_and_nothing_twice(tmp_path: Path) -> None:
     rows = ("server", "log_batch", "load", "growth")

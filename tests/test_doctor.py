@@ -134,7 +134,7 @@ def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(server: S
     marks = {line.split()[1]: line.split()[0] for line in done.stdout.splitlines()}
     assert marks.pop("data") in ("ok", "warning")  # the data are not on every machine
     server_lines = ("tracking", "clock", "versions", "login", "experiment")
-    assert marks == dict.fromkeys(("packages", *server_lines, "disk", "records"), "ok"), done.stdout
+    assert marks == dict.fromkeys(("packages", *server_lines, "disk", "records", "outbox"), "ok"), done.stdout
     assert (done.returncode, done.stderr) == (0, "")
     assert list(here.iterdir()) == []
     assert new == Finding("ok", "experiment", "new is made by the first sweep")
@@ -481,6 +481,6 @@ def test_where_everything_is_broken_every_line_still_comes_and_the_exit_code_is_
     broken = ["--tracking-uri", "http://[::1", "--runs-dir", "runs/below", "--data-dir", "nowhere"]
     done = start(sys.executable, "-c", PROGRAM, "doctor", *broken, cwd=tmp_path)
     marks = {line.split()[1]: line.split()[0] for line in done.stdout.splitlines()}
-    assert list(marks) == ["packages", "tracking", "data", "disk", "records"]
+    assert list(marks) == ["packages", "tracking", "data", "disk", "records", "outbox"]
     assert {marks[what] for what in ("tracking", "data", "disk")} == {"problem"}
     assert (done.returncode, done.stderr) == (1, "")

@@ -55,6 +55,15 @@ def test_a_journal_cut_at_any_byte_keeps_every_whole_record_and_takes_new_ones(t
         assert [entry for entry, _ in read(path)] == [*survivors, NEW]
 
 
+def test_a_torn_record_that_is_longer_than_what_is_read_at_a_time_hides_nothing_behind_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(encode(ENTRIES[0]) + encode(Note("long" * 1000))[:3000] + b"\n" + encode(NEW))
+    [first] = read(path, 0, 10)
+    [behind] = read(path, first[1], 10)
+    assert (first[0], behind) == (ENTRIES[0], (NEW, path.stat().st_size))
+    assert read(path, behind[1], 10) == []
+
+
 def test_a_damaged_record_costs_itself_alone(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     write(path, ENTRIES)

@@ -140,6 +140,20 @@ def test_metrics_that_come_after_later_ones_of_the_same_name_are_confirmed(tmp_p
     assert (courier.waiting(), server.asked) == (0, ["log", "confirm"])
 
 
+def test_of_thousands_of_values_none_is_read_again_to_see_that_the_server_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = write_parent(tmp_path / "sweep")
+    for step in range(2500):
+        parent.append(entries.metrics({"loss": 1.0, "batch_loss": 1.0}, step=step, time=float(step)))
+    courier, server = distant(tmp_path)
+    read: list[str] = []
+    monkeypatch.setattr(server._client, "get_metric_history", lambda run_id, name: read.append(name))
+    courier.deliver()
+    assert (courier.waiting(), read) == (0, [])
+    assert server.asked == ["log", "confirm"] * 5
+
+
 def test_metrics_that_the_server_has_not_kept_are_sent_again(tmp_path: Path) -> None:
     parent = write_parent(tmp_path / "sweep")
     courier, server = distant(tmp_path)

@@ -11,13 +11,13 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from scripts.benchmarks import growth, memory, overhead, searching, server, starting, sweeps
+from scripts.benchmarks import client, growth, memory, overhead, searching, server, starting, sweeps
 from scripts.benchmarks.figures import Bench, Line, table
 from scripts.benchmarks.processes import ROOT, CommandError
 from sweeptrail.engines.processes.engine import available_cores
 from sweeptrail.fashion_mnist import data
 
-MODULES = (starting, overhead, searching, sweeps, memory, server, growth)
+MODULES = (starting, overhead, searching, sweeps, memory, server, growth, client)
 ROWS = {name: what for module in MODULES for name, what in module.ROWS.items()}
 
 

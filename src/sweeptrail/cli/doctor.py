@@ -17,8 +17,9 @@ def doctor(tracking_uri: str | None, runs_dir: Path, data_dir: str) -> None:
     """Say what keeps a sweep from working here, and what to do about it.
 
     Looks at the packages, the tracking server (address, clock, version, login, permission), the data,
-    the disk, and what waits to be delivered. Name and password come from MLFLOW_TRACKING_USERNAME and
-    MLFLOW_TRACKING_PASSWORD, or from ~/.mlflow/credentials. Exit code 1 if there is a problem.
+    the disk, and what waits to be delivered, also in the outboxes of this machine. Name and password
+    come from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or from ~/.mlflow/credentials.
+    Exit code 1 if there is a problem.
 
     \b
     Example:

@@ -16,7 +16,10 @@ def refuse(tracking_uri: str, run_id: str, error: UsageError) -> None:
 
 def tag(tracking_uri: str, run_id: str, values: Mapping[str, str]) -> None:
     """Tag the run, if the server answers: the person sees the same on the screen."""
+    from sweeptrail.outbox.delivery.adopted import server_run_id
     from sweeptrail.tracking.client import TrackingServer
 
     with suppress(SweeptrailError):
-        TrackingServer(usable_uri(tracking_uri)).log(run_id, metrics=[], params={}, tags=values)
+        uri = usable_uri(tracking_uri)
+        if there := server_run_id(uri, run_id):
+            TrackingServer(uri).log(there, metrics=[], params={}, tags=values)

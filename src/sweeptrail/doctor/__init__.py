@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from sweeptrail.doctor.access import Access
 from sweeptrail.doctor.findings import Finding, guarded
 from sweeptrail.doctor.here import look_at_data, look_at_disk, look_at_records
+from sweeptrail.doctor.outbox import look_at_outboxes
 from sweeptrail.doctor.packages import look_at_packages, requirements
 from sweeptrail.doctor.tracking import look_at_tracking
 from sweeptrail.system.extras import EXTRA
@@ -27,6 +28,7 @@ def examine(tracking_uri: str, runs_dir: Path, data_dir: str, environ: Mapping[s
         "data": lambda: look_at_data(data_dir),
         "disk": lambda: look_at_disk(runs_dir),
         "records": lambda: look_at_records(runs_dir),
+        "outbox": look_at_outboxes,
     }
     hidden = _secrets(tracking_uri or environ.get("MLFLOW_TRACKING_URI", ""), environ)
     for what, look in looks.items():

@@ -90,19 +90,19 @@ def read(path: Path, offset: int = 0, limit: int = -1) -> list[tuple[Entry, int]
     With a limit those that lie in so many bytes, but one at least. A line whose checksum does not fit is passed
     over: what follows it was written later and is whole.
     """
+    records: list[tuple[Entry, int]] = []
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            data = file.read(limit)
-            if len(data) == limit and not data.endswith(b"\n"):
-                data += file.readline()
+            while not records and (data := file.read(limit)):
+                if len(data) == limit and not data.endswith(b"\n"):
+                    data += file.readline()
+                for line in data.splitlines(keepends=True):
+                    offset += len(line)
+                    if (entry := decode(line)) is not None:
+                        records.append((entry, offset))
     except FileNotFoundError:
         return []
-    records = []
-    for line in data.splitlines(keepends=True):
-        offset += len(line)
-        if (entry := decode(line)) is not None:
-            records.append((entry, offset))
     return records
 
 

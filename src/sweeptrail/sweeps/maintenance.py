@@ -8,6 +8,7 @@ from sweeptrail.errors import BusyError, DeliveryError, SettingsError
 from sweeptrail.outbox import journal, sweep_folder
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.history import read_history
+from sweeptrail.outbox.machine.place import outboxes
 from sweeptrail.outbox.parent_journal import close_abandoned_parent
 from sweeptrail.outbox.run_journal import close_open_runs
 from sweeptrail.outbox.sweep_folder import LOCK
@@ -38,6 +39,17 @@ def sweeps(folder: Path) -> list[Path]:
             f"{folder}: expected the folder of a sweep, or one that holds such folders; write runs, say, or runs/SWEEP"
         )
     return found
+
+
+def looked_after(folder: Path | None) -> tuple[list[Path], list[Path]]:
+    """Return the sweeps and the outboxes in a folder; without one those in `runs`, and all outboxes of this machine.
+
+    Raises SettingsError if there are none.
+    """
+    found = outboxes(folder)
+    if folder is None and found:
+        return list(sweep_folder.sweep_folders(Path("runs"))), found
+    return ([], found) if found else (sweeps(folder or Path("runs")), [])
 
 
 def condition(folder: Path) -> Condition:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from sweeptrail.engines import Options
 from sweeptrail.errors import SettingsError, UsageError
 from sweeptrail.outbox import sweep_folder
+from sweeptrail.outbox.delivery.adopted import as_on_server, server_run_id
 from sweeptrail.outbox.sweep_folder import Description
 from sweeptrail.records import Goal
 from sweeptrail.results.find import find_local, nowhere
@@ -73,7 +74,7 @@ def make_plan(
     MissingPackageError for a task that comes with an extra.
     """
     problems: list[str] = []
-    server = _collect(tracking, problems)
+    server = _collect(lambda: as_on_server(tracking()), problems)
     home = sweep_folder.home(server) if server else Path.cwd()
     runs = home / "runs" if runs_dir == "auto" else Path(runs_dir).absolute()
     _collect(lambda: sweep_folder.check_writable(runs), problems)
@@ -129,13 +130,14 @@ def _find(which: str, tracking: Tracking, runs_dir: Path) -> Path | None:
     wanted = tracking.adopt if which == "none" else which
     if not wanted:
         return None
-    if found := find_local(runs_dir, wanted):
+    there = server_run_id(tracking.uri, wanted)
+    if found := find_local(runs_dir, there or wanted):
         return found
     # A sweep of one's own database has its folder beside it: asking that for each new sweep would cost 2 s.
-    if wanted != "latest" and (which != "none" or not tracking.database):
+    if wanted != "latest" and (which != "none" or not tracking.database) and there:
         from sweeptrail.outbox.pull import pull
 
-        if pulled := pull(tracking.uri, wanted, runs_dir):
+        if pulled := pull(tracking.uri, there, runs_dir):
             return pulled
     if which == "none":
         return None

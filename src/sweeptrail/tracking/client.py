@@ -156,8 +156,9 @@ class TrackingServer:
             run = self._client.get_run(run_id)
             _expect(run.info.run_id == run_id and _has(run, told))
             latest = {(metric.key, metric.timestamp, metric.step) for metric in run.data.to_proto().metrics}
-            for name, time, step in told.metrics:
-                if (name, time, step) not in latest:  # a run shows the last one of a name
+            for request in told.metrics:
+                if latest.isdisjoint(request):  # a run shows the value at the highest step of a name
+                    name, time, step = request[-1]
                     history = self._client.get_metric_history(run_id, name)
                     _expect(any((item.timestamp, item.step) == (time, step) for item in history))
 

@@ -53,8 +53,9 @@ class Candidate:
 class Expected:
     """What the server has said that it took of one run, and must show."""
 
-    metrics: list[tuple[str, int, int]] = field(default_factory=list)
-    """Name, time and step of the last metric of each request; a request's metrics are taken all or none."""
+    metrics: list[list[tuple[str, int, int]]] = field(default_factory=list)
+    """For each request name, time and step of what a run may show of it: the value at the highest step of each name.
+    One that is there stands for all, since a request's metrics are taken all or none."""
     params: set[str] = field(default_factory=set)
     tags: dict[str, str] = field(default_factory=dict)
     datasets: list[Dataset] = field(default_factory=list)
@@ -64,6 +65,10 @@ class Expected:
 
     def add(self, metrics: list[tuple[str, int, int]], params: Iterable[str], tags: Mapping[str, str]) -> None:
         """Add what one request held."""
-        self.metrics += metrics[-1:]
+        highest: dict[str, tuple[int, int]] = {}
+        for name, time, step in metrics:
+            highest[name] = max((step, time), highest.get(name, (step, time)))
+        if highest:
+            self.metrics.append([(name, time, step) for name, (step, time) in highest.items()])
         self.params |= set(params)
         self.tags |= tags

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from sweeptrail.errors import DeliveryError
+from sweeptrail.outbox.delivery.adopted import as_on_server
 from sweeptrail.outbox.delivery.background import BackgroundCourier
 from sweeptrail.outbox.delivery.courier import Courier
 from sweeptrail.outbox.parent_journal import ParentJournal
@@ -36,7 +37,7 @@ class Standalone(Sink):
 
     def __init__(self, owner: object) -> None:
         """Open the parent run. It is closed at the latest when `owner` is gone or the process ends."""
-        tracking = Tracking.from_environment()
+        tracking = as_on_server(Tracking.from_environment())
         self.folder = folder = new_sweep_folder(Path("runs").absolute())  # the loop may change directory
         identity, context = uuid.uuid4().hex, context_tags()
         Description(identity, time.time(), without_credentials(tracking.uri), settings={}, runs=[]).write(folder)

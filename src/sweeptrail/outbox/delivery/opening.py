@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sweeptrail.errors import RefusedError
+from sweeptrail.errors import DeliveryError, RefusedError
+from sweeptrail.outbox.delivery.adopted import server_run_id
 from sweeptrail.outbox.delivery.runs import KnownRuns
 from sweeptrail.outbox.delivery.state import DeliveryState
 from sweeptrail.outbox.entries import Opened
@@ -34,7 +35,10 @@ def run_id_of(state: DeliveryState) -> str:
 
 
 def _adopt(server: "TrackingServer", runs: KnownRuns, state: DeliveryState, opened: Opened) -> None:
-    run = server.get(opened.adopt["run_id"])
+    run_id = server_run_id(server.uri, opened.adopt["run_id"])
+    if run_id is None:
+        raise DeliveryError(f"the run {opened.adopt['run_id']} waits in an outbox: sweeptrail sync delivers it")
+    run = server.get(run_id)
     if state.path.parent == runs.folder:
         runs.is_new_sweep = tags.IDENTITY not in run.data.tags
     state.existing_params = frozenset(run.data.params)

@@ -105,6 +105,7 @@ class Teller:
     def _tell_facts(self, state: DeliveryState, told: Expected, records: list[Record]) -> None:
         """Tell what is no file, one request after the other, so that a later tag replaces an earlier one."""
         for batch in batches(records):
+            self._confirm_metrics(state, told)
             try:
                 with self._slots:
                     self._requests.log(state, told, [entry for entry, _ in batch])
@@ -117,6 +118,16 @@ class Teller:
                 self._try(state, (entry, offset), partial(self._close, state, entry))
             elif not isinstance(entry, Logged):
                 self._try(state, (entry, offset), partial(self._requests.carry_out, state, told, entry))
+
+    def _confirm_metrics(self, state: DeliveryState, told: Expected) -> None:
+        """See that the run has got the metrics of a request before the next one hides them.
+
+        A run shows one value of a name; all of them are read only where that must be, since they may be a million.
+        """
+        if told.metrics:
+            with self._slots:
+                self._server.confirm(run_id_of(state), Expected(told.metrics))
+            told.metrics = []
 
     def _close(self, state: DeliveryState, entry: Closed) -> None:
         self.side_by_side(self._requests.close(state, entry))

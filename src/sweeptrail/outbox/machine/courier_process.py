@@ -11,7 +11,7 @@ from pathlib import Path
 from sweeptrail.errors import SweeptrailError
 from sweeptrail.outbox.machine.delivering import Deliverer
 from sweeptrail.outbox.machine.launch import URI
-from sweeptrail.outbox.machine.place import LOCK, LOG, Place
+from sweeptrail.outbox.machine.place import LOCK, LOG, WAKE, Place
 from sweeptrail.outbox.machine.writers import writers
 from sweeptrail.system.locks import locked
 
@@ -50,7 +50,8 @@ def main() -> None:
 
 def _work(deliverer: Deliverer) -> bool:
     """Deliver until there has been nothing to do for a while; return whether the server is given up for now."""
-    pause, busy, failing_since, said = INTERVAL, time.monotonic(), 0.0, 0
+    pause, busy, failing_since = INTERVAL, time.monotonic(), 0.0
+    refused = set[str]()
     while True:
         now = time.monotonic()
         try:
@@ -67,16 +68,28 @@ def _work(deliverer: Deliverer) -> bool:
             if failing_since:
                 _say("the tracking server takes it again")
             pause, failing_since = INTERVAL, 0.0
-            for refusal in deliverer.refusals[said:]:
-                _say(f"refused for good, kept on disk: {refusal}")
-            said = len(deliverer.refusals)
+            _say_refused(deliverer, refused)
             if delivered or deliverer.has_work():
                 busy = now
             elif not any(True for _ in writers(deliverer.place.folder)) or now - busy > IDLE:
                 return False
             if delivered:
                 continue
-        time.sleep(pause)
+        _sleep(pause, deliverer.place.folder / WAKE)
+
+
+def _say_refused(deliverer: Deliverer, said: set[str]) -> None:
+    for refusal in sorted({*deliverer.refusals} - said):
+        _say(f"the tracking server refused for good, kept on disk: {refusal}")
+        said.add(refusal)
+
+
+def _sleep(seconds: float, wake: Path) -> None:
+    """Wait so long, or until somebody makes the file."""
+    limit = time.monotonic() + seconds
+    while (left := limit - time.monotonic()) > 0 and not wake.exists():
+        time.sleep(min(left, INTERVAL))
+    wake.unlink(missing_ok=True)
 
 
 def _say(text: str) -> None:

@@ -15,8 +15,9 @@ from sweeptrail.outbox.delivery.runs import MODELS, KnownRuns
 from sweeptrail.outbox.delivery.state import DeliveryState
 from sweeptrail.outbox.delivery.telling import Teller
 from sweeptrail.outbox.entries import Closed, milliseconds
+from sweeptrail.outbox.machine.condition import condition
 from sweeptrail.outbox.machine.facts import Life
-from sweeptrail.outbox.machine.place import LOCK, SERVER_IDS, Place
+from sweeptrail.outbox.machine.place import LOCK, LOG, SERVER_IDS, WAKE, Place
 from sweeptrail.outbox.machine.shared_journal import SharedJournal
 from sweeptrail.outbox.machine.writers import FoundWriter, writers
 from sweeptrail.outbox.run_journal import ARTIFACTS
@@ -62,8 +63,9 @@ class Deliverer:
         return self._teller.refusals if "_teller" in vars(self) else []
 
     def waiting(self) -> int:
-        """Return how many records wait."""
-        return sum(len(state.read()) for state in self._states(list(writers(self.place.folder))) if state.has_more())
+        """Return how many bytes of the journals wait."""
+        states = self._states(list(writers(self.place.folder)))
+        return sum(state.path.stat().st_size - state.offset for state in states if _waits(state))
 
     def deliver(self) -> int:
         """Tell the server what waits, a window of each journal; return how many records that were.
@@ -71,11 +73,11 @@ class Deliverer:
         What went wrong with one run is in `problem`. Raises DeliveryError when the server takes nothing at all.
         """
         found = list(writers(self.place.folder))
-        self._close_killed(found)
+        self.close_killed(found)
         self._sync(found)
         delivered, problems = 0, list[str]()
         for state in self._states(found):
-            if not state.has_more():
+            if not _waits(state):
                 continue
             try:
                 delivered += self._empty(state)
@@ -127,14 +129,18 @@ class Deliverer:
             write_whole(self.place.folder / SERVER_IDS / state.run_id, state.path.parent.name)
             self._noted.add(state.run_id)
 
-    def _close_killed(self, found: list[FoundWriter]) -> None:
-        """End as KILLED the runs that were open in a process that was killed, and in none that lives."""
+    def killed(self, found: list[FoundWriter] | None = None) -> list[Path]:
+        """Return the journals of the runs that were open in a process that was killed, and in none that lives."""
+        found = list(writers(self.place.folder)) if found is None else found
         living = {run for writer in found if writer.is_alive for run in writer.runs}
         killed = {run for writer in found if not (writer.is_alive or writer.has_left) for run in writer.runs}
-        for run in sorted(killed - living):
-            path = self.place.journal(run)
-            if path.exists() and self._life(path).is_running:
-                SharedJournal(path).append(Closed("KILLED", milliseconds(time.time())))
+        paths = map(self.place.journal, sorted(killed - living))
+        return [path for path in paths if path.exists() and self._life(path).is_running]
+
+    def close_killed(self, found: list[FoundWriter] | None = None) -> None:
+        """End these runs as KILLED."""
+        for path in self.killed(found):
+            SharedJournal(path).append(Closed("KILLED", milliseconds(time.time())))
 
     def _sync(self, found: list[FoundWriter]) -> None:
         """Have what was written survive a power cut; whoever writes does not wait for that."""
@@ -153,7 +159,7 @@ class Deliverer:
         living = {run for writer in found if writer.is_alive for run in writer.runs}
         for writer in found:
             paths = [path for run in writer.runs if (path := self.place.journal(run)).exists()]
-            if writer.is_alive or any(self._known(path).has_more() for path in paths):
+            if writer.is_alive or any(_waits(self._known(path)) for path in paths):
                 continue
             for path in paths:
                 if path.parent.name not in living and not self.refusals:
@@ -175,28 +181,52 @@ class Deliverer:
                 path = self.place.journal(run)
                 if path.exists() and self._life(path).is_running:
                     return True
-        return any(state.has_more() for state in self._states(found))
+        return any(map(_waits, self._states(found)))
 
 
-def sync(place: Place, *, patience: float) -> tuple[int, list[str]]:
+def _waits(state: DeliveryState) -> bool:
+    """Tell whether a record waits: what a process that was killed has written of one counts for nothing."""
+    return state.has_more() and bool(state.read(1))
+
+
+def sync(place: Place, *, patience: float = 10.0) -> tuple[int, list[str]]:
     """Deliver what waits, or wait for the process that does; return how many records, and what was refused for good.
 
     Raises DeliveryError when the server takes nothing for `patience` seconds.
     """
-    deliverer, began, before = Deliverer(place), time.monotonic(), -1
-    first = left = deliverer.waiting()
-    while left or deliverer.has_dead():
+    deliverer, since, before = Deliverer(place), time.monotonic(), -1
+    first = condition(place).waiting
+    while (left := deliverer.waiting()) or deliverer.has_dead():
         if left != before:
-            before, began = left, time.monotonic()
+            before, since = left, time.monotonic()
+        elif time.monotonic() - since > patience:
+            why = deliverer.problem or _last_words(place)
+            raise DeliveryError(f"{condition(place).waiting} records of {place.folder} wait: {why}")
         with locked(place.folder / LOCK) as was_free:
             try:
                 if was_free:
                     deliverer.deliver()
             except SweeptrailError as error:
                 deliverer.problem = str(error)
-        if time.monotonic() - began > patience:
-            raise DeliveryError(f"{left} records of {place.folder} wait: {deliverer.problem}")
+        if not was_free:
+            (place.folder / WAKE).touch()
         if not was_free or deliverer.problem:
             time.sleep(0.2)
-        left = deliverer.waiting()
     return first, deliverer.refusals
+
+
+def _last_words(place: Place) -> str:
+    """Return what the process that delivers has said last."""
+    log = place.folder / LOG
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return lines[-1] if lines else "the process that delivers does not get on"
+
+
+def reap(place: Place) -> int:
+    """Close, as KILLED, the open runs of processes that were killed; return how many those were."""
+    deliverer = Deliverer(place)
+    killed = deliverer.killed()
+    with locked(place.folder / LOCK) as was_free:
+        if was_free:  # else whoever delivers closes them at its next look
+            deliverer.close_killed()
+    return len(killed)

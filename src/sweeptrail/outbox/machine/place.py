@@ -9,16 +9,17 @@ OUTBOXES/HOST-HASH/    one for each tracking server
   RUN/models/MODEL/    those of a logged model
   models/MODEL         the id of the run whose journal tells of a logged model
   server_ids/RUN       the id here of a run, by the server's
-      writers/PROCESS      a process that writes, and which runs
+  writers/PROCESS      a process that writes, and which runs
   courier.lock         held by the process that delivers
   courier.log          what that had to say
+  courier.wake         made by whoever wants it to try again at once
 """
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,7 +27,6 @@ from urllib.parse import urlsplit
 from sweeptrail.errors import JournalError, SweeptrailError
 from sweeptrail.outbox.delivery.runs import MODELS, owner_of
 from sweeptrail.outbox.journal import FILE_NAME
-from sweeptrail.system.files import write_whole
 from sweeptrail.tracking.uri import usable_uri, without_credentials
 
 DESCRIPTION = "outbox.json"
@@ -34,6 +34,7 @@ WRITERS = "writers"
 SERVER_IDS = "server_ids"
 LOCK = "courier.lock"
 LOG = "courier.log"
+WAKE = "courier.wake"
 
 
 @dataclass(frozen=True)
@@ -72,31 +73,52 @@ def outboxes_folder() -> Path:
     return Path(data_home) / "sweeptrail" / "outboxes"
 
 
+def place_of(uri: str) -> Place:
+    """Return where the outbox for a server's plain address is, which need not be there.
+
+    Raises TrackingError if the address cannot be used.
+    """
+    uri = usable_uri(uri)
+    shown = without_credentials(uri)
+    named = re.sub(r"[^A-Za-z0-9.]+", "_", urlsplit(shown).netloc or Path(urlsplit(shown).path).name)
+    return Place(outboxes_folder() / f"{named}-{hashlib.sha256(shown.encode()).hexdigest()[:8]}", uri)
+
+
 def open_place(uri: str) -> Place:
     """Return the outbox for a server's plain address, made if it is new.
 
     Raises JournalError if it cannot be written, TrackingError if the address cannot be used.
     """
-    uri = usable_uri(uri)
-    shown = without_credentials(uri)
-    named = re.sub(r"[^A-Za-z0-9.]+", "_", urlsplit(shown).netloc or Path(urlsplit(shown).path).name)
-    folder = outboxes_folder() / f"{named}-{hashlib.sha256(shown.encode()).hexdigest()[:8]}"
+    place = place_of(uri)
     try:
         for each in (WRITERS, MODELS, SERVER_IDS):
-            (folder / each).mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (folder / DESCRIPTION).exists():
-            write_whole(folder / DESCRIPTION, json.dumps({"version": 1, "uri": shown}) + "\n")
+            (place.folder / each).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (place.folder / DESCRIPTION).exists():
+            hidden = place.folder / f".{uuid.uuid4().hex}.tmp"  # several processes may make it at the same time
+            hidden.write_text(json.dumps({"version": 1, "uri": place.server}) + "\n", encoding="utf-8")
+            os.replace(hidden, place.folder / DESCRIPTION)
     except OSError as error:
         raise JournalError(
-            f"{folder} cannot be written ({error.strerror}); set XDG_DATA_HOME to a folder of yours"
+            f"{place.folder} cannot be written ({error.strerror}); set XDG_DATA_HOME to a folder of yours"
         ) from error
-    return Place(folder, uri)
+    return place
 
 
-def places() -> Iterator[Place]:
-    """Yield the outboxes that this machine has."""
-    for description in sorted(outboxes_folder().glob(f"*/{DESCRIPTION}")):
-        try:
-            yield Place(description.parent, json.loads(description.read_text(encoding="utf-8"))["uri"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SweeptrailError(f"{description}: is damaged ({error}); move {description.parent} away") from error
+def is_outbox(folder: Path) -> bool:
+    """Tell whether this is the folder of an outbox."""
+    return (folder / DESCRIPTION).is_file()
+
+
+def outboxes(folder: Path | None = None) -> list[Path]:
+    """Return the folders of the outboxes in a folder, or itself, if it is one; without a folder, of this machine."""
+    folder = folder or outboxes_folder()
+    return [folder] if is_outbox(folder) else sorted(path.parent for path in folder.glob(f"*/{DESCRIPTION}"))
+
+
+def read_place(folder: Path) -> Place:
+    """Return the outbox in a folder, its address without a password. Raises SweeptrailError if it is damaged."""
+    path = folder / DESCRIPTION
+    try:
+        return Place(folder, usable_uri(json.loads(path.read_text(encoding="utf-8"))["uri"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SweeptrailError(f"{path} cannot be read ({error})") from error
