@@ -19,6 +19,7 @@ from sweeptrail.records import RunResult, RunStart
 from sweeptrail.tracking.facts import Dataset
 from tests.commands import ROOT, environment
 from tests.small_sweep import close_parent, open_parent, runs_of
+from tests.waiting import PATIENCE
 
 PARAMS = {"lr": "0.1"}
 
@@ -125,6 +126,6 @@ def alone(code: str, sweep: Path, **more: str) -> "subprocess.CompletedProcess[s
         env=env,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )

@@ -69,7 +69,7 @@ def test_the_environment_of_the_project_has_the_versions_that_are_tried_here(tmp
     ours = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"][-1]["pip"]
     dev = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
     sweeptrail, *others = from_pip["pip"]
-    assert sweeptrail.startswith("sweeptrail")
+    assert sweeptrail.startswith("sweeptrail[torch]")
     assert len(others) == 5
     assert {*others} <= {*ours, *dev}
 

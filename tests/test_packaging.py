@@ -27,7 +27,8 @@ CONDA = _PythonEnv.from_conda_yaml(ROOT / "conda.yaml")
 PINS = [Requirement(text) for text in CONDA.dependencies]
 TOOLS = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
 HEAVY = [Requirement(text) for text in PROJECT["optional-dependencies"]["heavy"]]
-RANGES = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["tpe"]]]
+EXTRAS = [text for extra in ("torch", "tpe") for text in PROJECT["optional-dependencies"][extra]]
+RANGES = [Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS]]
 PINNED = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in PINS}
 MAIN = load_project(ROOT).get_entry_point("main")
 SCRIPTS = [

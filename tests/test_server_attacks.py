@@ -189,7 +189,8 @@ def test_during_an_attack_a_sweep_ends_well_and_a_person_is_answered(team: Team,
             times.append(time.perf_counter() - before)
         assert sweep.stderr
         assert sweep.returncode == 0, sweep.stderr.read()
-    assert statistics.median(times) <= 0.5
+    # 0.1 s on two quiet cores, 0.9 s where other work takes five of six turns; it was 2.6 to 11.4 s.
+    assert statistics.median(times) <= 2.5
     assert attacked.process.memory_info().rss < 700 << 20
     status = start(sys.executable, "-m", "sweeptrail", "status", cwd=tmp_path)
     assert "all delivered" in status.stdout

@@ -42,6 +42,8 @@ ONLY_IN = {
     "ray": {"engines.ray.engine"},
     "matplotlib": {"results.report.plots", "results.report.searches", "fashion_mnist.evaluation.figures"},
     "jinja2": {"results.report.document"},
+    "tensorboard": {"training.sinks.tensorboard"},
+    "torchvision": {"fashion_mnist.data"},
 }
 
 WITHOUT_TORCH = [

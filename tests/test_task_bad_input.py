@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from sweeptrail.cli import main
 from tests.commands import client, family, new_store, program, start
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -277,7 +278,7 @@ def test_whatever_a_task_does_each_run_has_its_row_and_its_reason_and_the_sweep_
     module("ways", WAYS)
     new_store(folder)
     hows = [*FINISHED, *FAILED]
-    options = ["--report", "false", "--register", "none", "--goal", "max:score"]
+    options = ["--report", "false", "--register", "none", "--goal", "max:score", "--delivery-timeout", str(PATIENCE)]
     words = [sys.executable, "-m", "sweeptrail", "sweep", "ways:train", f"how={','.join(hows)}", *options]
     done = start(*words, cwd=folder)
     assert done.returncode == 1, done.stdout + done.stderr

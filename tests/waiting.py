@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds that a test waits at most for one event, or for a whole command to end."""
 
 FOR_EVER = 10 * PATIENCE

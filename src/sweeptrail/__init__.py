@@ -25,6 +25,10 @@ def __getattr__(name: str) -> Any:
     # Looked up when it is used: torch takes 1.5 s, and the command line's help does without it.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Network":
+        from sweeptrail.system.extras import need
+
+        need("sweeptrail.Network", "torch")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

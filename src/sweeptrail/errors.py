@@ -5,7 +5,8 @@ SweeptrailError                 the work failed                              exi
 │   ├── SpaceError              the grid of hyperparameters is malformed
 │   ├── SettingsError           a setting has a value it cannot have
 │   ├── DataError               the data set is missing or damaged
-│   └── TrackingError           the tracking URI cannot be used
+│   ├── TrackingError           the tracking URI cannot be used
+│   └── MissingPackageError     what is needed comes with an extra (ImportError)
 ├── StateError (RuntimeError)   RunManager's methods were called out of order
 ├── DivergedError               a loss is no number any more
 ├── JournalError                a journal on disk cannot be read or written
@@ -54,6 +55,10 @@ class DataError(UsageError):
 
 class TrackingError(UsageError):
     """The tracking URI cannot be used."""
+
+
+class MissingPackageError(UsageError, ImportError):
+    """A package is not installed that comes with an extra; it says with which command."""
 
 
 class StateError(SweeptrailError, RuntimeError):

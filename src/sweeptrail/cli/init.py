@@ -21,8 +21,11 @@ def init(folder: Path) -> None:
       sweeptrail init my_project
       mlflow run my_project --env-manager local -P lr=0.1,0.01
     """
+    from sweeptrail.system.extras import INSTALL, is_installed
     from sweeptrail.tasks.project.create import create
 
     names = create(folder)
     click.echo(f"{folder}: {', '.join(names)}")
+    if not is_installed("torch"):
+        click.echo(f"its task needs torch, which is not installed: {INSTALL}")
     click.echo(f"to run it: mlflow run {shlex.quote(str(folder))} --env-manager local -P lr=0.1,0.01")

@@ -9,6 +9,7 @@ from sweeptrail.outbox import sweep_folder
 from sweeptrail.results import report
 from sweeptrail.sweeps.plan import Plan
 from sweeptrail.sweeps.run import Outcome
+from sweeptrail.system.extras import is_installed
 from sweeptrail.tracking.uri import without_credentials
 
 
@@ -19,7 +20,8 @@ def where_to_look(plan: Plan, outcome: Outcome) -> Iterator[str]:
         return
     if (outcome.folder / report.FILE_NAME).exists():
         yield f"report:       {outcome.folder / report.FILE_NAME}"
-    yield f"TensorBoard:  {program('tensorboard')} --logdir {shlex.quote(str(plan.runs_dir))}"
+    if is_installed("tensorboard"):  # else there are no event files
+        yield f"TensorBoard:  {program('tensorboard')} --logdir {shlex.quote(str(plan.runs_dir))}"
     uri = without_credentials(plan.tracking.uri)
     if plan.tracking.database:
         # Without its job runner and with one worker the server answers sooner, in a fifth of the memory.

@@ -30,6 +30,9 @@ def predict(model: str, images: tuple[Path, ...], tracking_uri: str, form: str) 
     Example:
       sweeptrail predict models:/fashion-mnist@champion boot.png dress.jpg
     """
+    from sweeptrail.system.extras import need
+
+    need("sweeptrail predict", "torch")
     from sweeptrail.fashion_mnist.evaluation.predict import load
     from sweeptrail.fashion_mnist.evaluation.predict import predict as seen_in
 

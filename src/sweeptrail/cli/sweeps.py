@@ -130,11 +130,14 @@ def _sweep(
 ) -> None:
     from sweeptrail.engines.processes.forkserver import ForkServer
     from sweeptrail.sweeps.asked import read_words
+    from sweeptrail.system.extras import is_installed
 
     given = {name: text for name, text in texts.items() if text is not None}
     asked = read_words(words, task=task, space=space, options=given)
-    server = ForkServer(find_task(DEFAULT_TASK).preload)
-    if given.get("engine", "processes") == "processes" and asked.task in ("", DEFAULT_TASK):
+    built_in = find_task(DEFAULT_TASK)
+    server = ForkServer(built_in.preload)
+    is_likely = given.get("engine", "processes") == "processes" and asked.task in ("", DEFAULT_TASK)
+    if is_likely and all(map(is_installed, built_in.packages)):
         server.start()  # importing torch takes longer than all that there is to do before it is needed
 
     from sweeptrail.cli.outcome import program, where_to_look

@@ -44,8 +44,10 @@ def tensorboard(which: tuple[str, ...], port: int | None, host: str, tracking_ur
       sweeptrail tensorboard PARENT_RUN_ID --tracking-uri http://HOST:5000
     """
     from sweeptrail.results.tensorboard import program
+    from sweeptrail.system.extras import need
     from sweeptrail.system.signals import stoppable
 
+    need("sweeptrail tensorboard", "tensorboard")
     with stoppable(), suppress(Cancelled):
         sources, mirrors = _find(which or ("latest",), tracking_uri)
         chosen = program.choose_port(host, port)

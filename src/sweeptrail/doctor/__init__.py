@@ -13,6 +13,7 @@ from sweeptrail.doctor.here import look_at_data, look_at_disk, look_at_records
 from sweeptrail.doctor.outbox import look_at_outboxes
 from sweeptrail.doctor.packages import look_at_packages, requirements
 from sweeptrail.doctor.tracking import look_at_tracking
+from sweeptrail.system.extras import EXTRA
 
 
 def examine(tracking_uri: str, runs_dir: Path, data_dir: str, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -22,7 +23,7 @@ def examine(tracking_uri: str, runs_dir: Path, data_dir: str, environ: Mapping[s
     sweep looks. Nothing is downloaded, and nothing is left behind.
     """
     looks: dict[str, Callable[[], Iterable[Finding]]] = {
-        "packages": lambda: look_at_packages(requirements()),
+        "packages": lambda: look_at_packages(requirements(), requirements(EXTRA)),
         "tracking": lambda: look_at_tracking(tracking_uri, environ),
         "data": lambda: look_at_data(data_dir),
         "disk": lambda: look_at_disk(runs_dir),

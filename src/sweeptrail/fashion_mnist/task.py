@@ -25,6 +25,7 @@ class FashionMnistTask:
     name = title = settings.NAME
     source_digest = ""
     parameters = settings.PARAMETERS
+    packages = ("torch",)
     missing_data = (
         f"{DATA_NAME} is not on this machine",
         "the first sweep downloads them (30 MB); without a network: apt-get install dataset-fashion-mnist, "

@@ -16,6 +16,7 @@ from sweeptrail.search import text
 from sweeptrail.search.strategy import single
 from sweeptrail.sweeps.asked import Asked, merged, with_file_read
 from sweeptrail.sweeps.settings import Settings, parameters_of, parse
+from sweeptrail.system.extras import need
 from sweeptrail.tasks.task import BUILT_IN, DEFAULT_TASK, EPOCHS, Prepared, Task
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.uri import Tracking
@@ -70,6 +71,7 @@ def make_plan(
 
     Raises UsageError with every mistake there is: in the task and the settings, in the place of the
     results, in the data, and in the tracking server's URI (`tracking` finds that out, `find` the task).
+    MissingPackageError for a task that comes with an extra.
     """
     problems: list[str] = []
     server = _collect(lambda: as_on_server(tracking()), problems)
@@ -81,6 +83,7 @@ def make_plan(
     task = _collect(lambda: find(_task_of(asked, before)), problems)
     if not task:
         raise UsageError(problems)
+    need(f"the task {task.name}", *task.packages)
     texts, mistakes = asked.texts(task, with_defaults=bool(server and server.adopt))
     problems += mistakes
     settings = _collect(lambda: parse(_with_recorded(task, texts, before), task), problems)

@@ -10,16 +10,22 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+_changing = threading.Lock()
+
 
 @contextmanager
 def when_imported(name: str, then: Callable[[], None]) -> Iterator["_Finder"]:
     """Call `then` as soon as the module has been imported, if that happens in the `with` block."""
     finder = _Finder(name, then)
-    sys.meta_path.insert(0, finder)
+    # A new list each time: out of the one that another thread's import is going through, a finder that is removed makes
+    # it pass over the next, so that it finds no module. The courier loads MLflow meanwhile.
+    with _changing:
+        sys.meta_path = [finder, *sys.meta_path]
     try:
         yield finder
     finally:
-        sys.meta_path.remove(finder)
+        with _changing:
+            sys.meta_path = [each for each in sys.meta_path if each is not finder]
 
 
 class _Finder(MetaPathFinder):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from sweeptrail.errors import UsageError, one_line
 from sweeptrail.search.text import nearest
+from sweeptrail.system import extras
 
 Function = Callable[..., Any]
 
@@ -124,5 +125,7 @@ def import_module(name: str, what: str) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             cure = f"there is no module {error.name}; write it as the file's name without .py, from the file's folder"
         else:
-            cure = f"importing it failed with {one_line(error)}; make `import {name}` work"
+            is_of_extra = isinstance(error, ModuleNotFoundError) and error.name in extras.PACKAGES
+            todo = extras.INSTALL if is_of_extra else f"make `import {name}` work"
+            cure = f"importing it failed with {one_line(error)}; {todo}"
         raise UsageError(f"{what}; {cure}") from error

@@ -30,6 +30,7 @@ class FunctionTask:
     valid: Callable[[Sequence[Values]], list[bool]] | None = None
     """Tells which combinations are to be run."""
 
+    packages = ()
     missing_data = ("", "")
 
     @property

@@ -67,6 +67,10 @@ class Task(Protocol):
         """What can be set of its runs."""
 
     @property
+    def packages(self) -> Sequence[str]:
+        """What must be installed for it and comes with an extra only."""
+
+    @property
     def missing_data(self) -> tuple[str, str]:
         """What is said where the data are not here, and what to do about it."""
 

@@ -95,16 +95,16 @@ def sinks_of(job: Job, checkpoint: "Checkpoint | None") -> "list[Sink]":
     in the journal: whatever moment a run is killed at, the first can be cut and the last made up.
     """
     from sweeptrail.outbox.run_journal import RunJournal
+    from sweeptrail.training.sinks.events import tensorboard_sinks
     from sweeptrail.training.sinks.pause import Pause
-    from sweeptrail.training.sinks.tensorboard import TensorBoard
 
     sweep_folder = str(Path(job.folder).parent)
-    built = {
-        "tensorboard": TensorBoard(sweep_folder),
-        "checkpoint": checkpoint,
-        "outbox": RunJournal(sweep_folder, parent=job.parent, tags=job.tags),
+    built: dict[str, Sequence[Sink]] = {
+        "tensorboard": tensorboard_sinks(sweep_folder),
+        "checkpoint": [checkpoint] if checkpoint else [],
+        "outbox": [RunJournal(sweep_folder, parent=job.parent, tags=job.tags)],
     }
-    found: list[Sink] = [sink for name, sink in built.items() if sink and name in job.sinks]
+    found = [sink for name, sinks in built.items() if name in job.sinks for sink in sinks]
     return [*found, Pause(job.pause_after)] if job.pause_after else found
 
 

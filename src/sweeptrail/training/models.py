@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeptrail.errors import SweeptrailError, UsageError
+from sweeptrail.system.extras import need
 from sweeptrail.training.artifacts import Kept, check_apart
 from sweeptrail.training.export import FOLDER, About, export
 
@@ -62,6 +63,7 @@ def _copy(source: Path, folder: Path) -> None:
 
 
 def _export(network: "nn.Module", example: Any, folder: Path, time: float) -> None:
+    need("log_model: a network", "torch")
     import torch
 
     batch = np.asarray(example.detach().cpu() if isinstance(example, torch.Tensor) else example)

@@ -23,7 +23,7 @@ from sweeptrail.system.locks import locked
 from sweeptrail.tracking.tags import context_tags
 from sweeptrail.tracking.uri import Tracking, without_credentials
 from sweeptrail.training.sinks.console import Console
-from sweeptrail.training.sinks.tensorboard import TensorBoard
+from sweeptrail.training.sinks.events import tensorboard_sinks
 
 DELIVERY_TIMEOUT = 10.0
 """Seconds to wait at the end for a server that does not answer."""
@@ -51,7 +51,7 @@ class Standalone(Sink):
         self._parent.begin(tracking, context)
         self._standings = Standings(self._parent, tracking.uri)
         runs = RunJournal(str(folder), parent=identity, tags=context)
-        self.sinks: Sequence[Sink] = [TensorBoard(str(folder)), runs, Console(), self]
+        self.sinks: Sequence[Sink] = [*tensorboard_sinks(str(folder)), runs, Console(), self]
         courier = Courier(tracking.uri, folder)
         with suppress(DeliveryError):
             _ = courier.server  # loaded now: in the background it would slow the first epoch down

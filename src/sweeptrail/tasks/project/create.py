@@ -8,6 +8,7 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from sweeptrail.errors import UsageError
+from sweeptrail.system.extras import EXTRA
 from sweeptrail.system.files import write_whole
 from sweeptrail.version import __version__
 
@@ -56,14 +57,15 @@ def _pins() -> Iterator[str]:
 
 
 def _sweeptrail() -> str:
-    """Return how pip gets this version of sweeptrail: from where it was installed, which PEP 610 records."""
+    """Return how pip gets this version of sweeptrail, and TensorBoard: from where it was installed (PEP 610)."""
+    package = f"sweeptrail[{EXTRA}]"
     try:
         recorded = metadata.distribution("sweeptrail").read_text("direct_url.json")
     except metadata.PackageNotFoundError:  # a checkout that is not installed
         recorded = None
     if not recorded:
-        return f"sweeptrail=={__version__}"
+        return f"{package}=={__version__}"
     origin = json.loads(recorded)
     if repository := origin.get("vcs_info"):
-        return f"sweeptrail @ {repository['vcs']}+{origin['url']}@{repository['commit_id']}"
-    return f"sweeptrail @ {origin['url']}"
+        return f"{package} @ {repository['vcs']}+{origin['url']}@{repository['commit_id']}"
+    return f"{package} @ {origin['url']}"

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from sweeptrail.errors import SweeptrailError, one_line
 from sweeptrail.records import Epoch
 from sweeptrail.sink import Sink
+from sweeptrail.system.extras import need
 from sweeptrail.system.files import sync_folder
 
 FILE_NAME = "checkpoint.pt"
@@ -57,11 +58,12 @@ class Checkpoint(Sink):
 
         From now on they are kept after each epoch. Without a checkpoint, or with one that is
         damaged or of another run, nothing is changed and the run begins anew. Raises TypeError for
-        something without a `state_dict`.
+        something without a `state_dict`, and MissingPackageError without torch.
         """
         for name, each in kept.items():
             if not (hasattr(each, "state_dict") and hasattr(each, "load_state_dict")):
                 raise TypeError(f"epochs(): {name} has no state_dict and load_state_dict, so it cannot be kept")
+        need(f"epochs(): keeping {', '.join(kept)} in a checkpoint", "torch")
         self._kept, self._generator = kept, _generator_of(loader)
         state = self._read()
         if state is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sweeptrail.records import Epoch, RunResult, RunStart
 from sweeptrail.sink import Sink
+from sweeptrail.system.extras import need
 
 
 class Sinks:
@@ -25,8 +26,14 @@ class Sinks:
 
     @property
     def writer(self) -> Any:
-        """The open SummaryWriter of the sink that has one, else None."""
-        return next((writer for sink in self._open if (writer := getattr(sink, "writer", None))), None)
+        """The open SummaryWriter of the sink that has one, else None.
+
+        Raises MissingPackageError where none can have one.
+        """
+        found = next((writer for sink in self._open if (writer := getattr(sink, "writer", None))), None)
+        if not found:
+            need("RunManager.tb", "torch", "tensorboard")
+        return found
 
     def begin(self, start: RunStart) -> None:
         self._open, self.warnings = [], []
