@@ -52,7 +52,7 @@ def test_the_rows_of_a_search_come_out(tmp_path: Path) -> None:
     assert all(value > 0 for line in lines if line["row"] != "quality" for value in line["values"])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_rows_on_anybodys_mlflow_code_come_out(tmp_path: Path) -> None:
     done = bench("--quick", "--json", str(tmp_path / "figures.json"), "client", "values", "training")
     assert done.returncode == 0, done.stderr

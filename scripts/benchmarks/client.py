@@ -105,8 +105,8 @@ def _training(bench: Bench) -> Iterator[Line]:
     found: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     for number in range(1, bench.repeats + 1):
         for size in sizes:
-            with scratch() as folder, scratch() as data, plain_server(data) as port:
-                variables = _variables(folder, f"http://127.0.0.1:{port}")
+            with scratch() as folder:
+                variables = _variables(folder, f"http://127.0.0.1:{free_port()}")  # away: nobody else computes
                 steps = 80 if bench.quick else 100_000 // size
                 found[size].append(_figures(folder, "steps", str(steps), str(size), **variables))
             bench.note(f"training, batches of {size}", number, **found[size][-1])
