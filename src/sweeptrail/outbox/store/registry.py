@@ -7,8 +7,8 @@ from typing import Any
 from mlflow.store.model_registry.abstract_store import AbstractStore
 from mlflow.tracking._tracking_service.utils import _get_store
 
+from sweeptrail.outbox.delivery.runs import SCHEME
 from sweeptrail.outbox.store.asking import PATIENCE
-from sweeptrail.outbox.store.entities import SCHEME
 
 
 class OutboxRegistry(AbstractStore):
