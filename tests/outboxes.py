@@ -17,6 +17,9 @@ from sweeptrail.tracking.tags import IDENTITY
 from tests.commands import environment
 from tests.waiting import PATIENCE
 
+QUICK = {"OMP_NUM_THREADS": "1", "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "0"}
+"""MLflow would load each model in a process of its own to find out which packages it needs."""
+
 
 class Machine:
     """It has one outbox at most."""
@@ -32,7 +35,7 @@ class Machine:
         return subprocess.run(
             [sys.executable, *words],
             cwd=home,
-            env=environment(MLFLOW_TRACKING_URI=uri, XDG_DATA_HOME=str(self._folder)),
+            env=environment(MLFLOW_TRACKING_URI=uri, XDG_DATA_HOME=str(self._folder), **QUICK),
             capture_output=True,
             text=True,
             timeout=PATIENCE,

@@ -39,7 +39,9 @@ with mlflow.start_run() as run:
         wait_for(machine.is_delivered)
     client = MlflowClient(tracking.uri)
     versions = client.search_model_versions("name='seven'")
-    [made] = client.search_logged_models([client.get_experiment_by_name("registered").experiment_id])
+    experiment = client.get_experiment_by_name("registered")
+    assert experiment
+    [made] = client.search_logged_models([experiment.experiment_id])
     assert {(version.source, version.run_id) for version in versions} == {
         (f"models:/{made.model_id}", made.source_run_id)
     }
