@@ -221,15 +221,15 @@ class TrackingServer:
             context = [InputTag("mlflow.data.context", dataset.context)] if dataset.context else []
             self._client.log_inputs(run_id, [DatasetInput(_as_mlflow(dataset), context)])
 
-    def make_experiment(self, name: str, tags: Mapping[str, str], artifact_location: str) -> None:
-        """Have an experiment exist, with these tags; where its artifacts are counts only for one that is new."""
+    def make_experiment(self, name: str, tags: Mapping[str, str], artifact_location: str) -> str:
+        """Return the id of an experiment, with these tags; where its artifacts are counts only for one that is new."""
         with answering(self.uri):
             found = self._client.get_experiment_by_name(name)
             if found is None:
-                self._client.create_experiment(name, artifact_location or None, dict(tags))
-                return
+                return _given(self._client.create_experiment(name, artifact_location or None, dict(tags)))
             for tag, value in tags.items():
                 self._client.set_experiment_tag(found.experiment_id, tag, value)
+            return _given(found.experiment_id)
 
     def remove_tag(self, run_id: str, name: str) -> None:
         """Take a tag from a run, if it has it."""

@@ -38,6 +38,11 @@ class LoggedModels:
                 )
         return str(found[0].model_id)
 
+    def location(self, model_id: str) -> str:
+        """Return the address of a model's files."""
+        with answering(self._uri):
+            return str(self._client.get_logged_model(model_id).artifact_location)
+
     def change(
         self, model_id: str, *, params: Mapping[str, str], tags: Mapping[str, str], no_tag: str, status: str
     ) -> None:

@@ -1,5 +1,6 @@
 """What each kind of record asks of the tracking server."""
 
+import re
 import shutil
 import tempfile
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sweeptrail.errors import RefusedError
 from sweeptrail.outbox.delivery.opening import open_run, run_id_of
-from sweeptrail.outbox.delivery.runs import KnownRuns
+from sweeptrail.outbox.delivery.runs import MODELS, SCHEME, KnownRuns
 from sweeptrail.outbox.delivery.state import DeliveryState
 from sweeptrail.outbox.entries import (
     Artifact,
@@ -36,6 +37,7 @@ from sweeptrail.outbox.entries import (
     Tags,
     Version,
 )
+from sweeptrail.outbox.machine.shared_journal import SharedJournal
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.facts import Expected, Measurement
 from sweeptrail.tracking.ui_links import Where, resolve
@@ -47,7 +49,7 @@ UPLOAD_INTERVAL = 10.0
 """Seconds at least between two uploads of a file that is still growing."""
 
 MODEL_DESCRIPTION = "MLmodel"
-"""The file of a model that names its ids."""
+"""The file of a model that names its ids, and where it lies."""
 
 
 class Requests:
@@ -85,7 +87,8 @@ class Requests:
                 self._server.remove_tag(run_id_of(state), entry.name)
             case Experiment():
                 if not entry.id:  # else the server has told of it
-                    self._server.make_experiment(entry.name, entry.tags, entry.artifact_location)
+                    found = self._server.make_experiment(entry.name, entry.tags, entry.artifact_location)
+                    SharedJournal(state.path).append(Experiment(entry.name, id=found))
             case Inputs() | Outputs() | Model() | ModelChange():
                 self._tell_of_models(state, entry)
             case Decided() | Paused():
@@ -165,7 +168,7 @@ class Requests:
         if isinstance(file, ModelFile) and path.name == MODEL_DESCRIPTION:
             with tempfile.TemporaryDirectory(prefix="sweeptrail-") as folder:
                 copy = Path(folder, path.name)
-                copy.write_bytes(_replaced(path.read_bytes(), self._ids(state)))
+                copy.write_bytes(self._as_on_server(path.read_bytes(), state, file.model))
                 state.sent.add(file, offset, self._server.upload(owner, copy, file.to))
             return
         if not file.growing:
@@ -183,12 +186,11 @@ class Requests:
         owner = self._runs.model_id(model) if model else run_id_of(state)
         self._server.confirm_files(owner, folder, sizes)
 
-    def _ids(self, state: DeliveryState) -> dict[str, str]:
-        """Return the id on the server of the run and of each of its models, by those that they have here."""
-        return {**state.models, **({state.path.parent.name: state.run_id} if state.run_id else {})}
-
-
-def _replaced(content: bytes, ids: Mapping[str, str]) -> bytes:
-    for own, theirs in ids.items():
-        content = content.replace(own.encode(), theirs.encode())
-    return content
+    def _as_on_server(self, content: bytes, state: DeliveryState, model: str) -> bytes:
+        """Return the description of a model with its address on the server, and all ids that are of there."""
+        location = self._server.models.location(self._runs.model_id(model)).encode()
+        content = re.sub(rf"{SCHEME}:\S*/{MODELS}/{model}\b".encode(), lambda _: location, content)
+        ids = {**state.models, **({state.path.parent.name: state.run_id} if state.run_id else {})}
+        for own, theirs in ids.items():
+            content = content.replace(own.encode(), theirs.encode())
+        return content

@@ -10,6 +10,9 @@ from sweeptrail.outbox.entries import Opened
 from sweeptrail.tracking.tags import PARENT_RUN_ID
 from sweeptrail.tracking.ui_links import Where
 
+SCHEME = "sweeptrail-outbox"
+"""Of the addresses of artifacts that are on their way."""
+
 MODELS = "models"
 """The folder that holds, for each logged model, the name of the folder whose journal tells of it."""
 

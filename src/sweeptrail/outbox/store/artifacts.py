@@ -13,11 +13,10 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artif
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.utils.async_logging.run_operations import RunOperations
 
-from sweeptrail.outbox.delivery.runs import MODELS
+from sweeptrail.outbox.delivery.runs import MODELS, SCHEME
 from sweeptrail.outbox.entries import Artifact, ModelFile
 from sweeptrail.outbox.run_journal import ARTIFACTS
 from sweeptrail.outbox.store.asking import AwayError, NotDeliveredError, refuse
-from sweeptrail.outbox.store.entities import SCHEME
 from sweeptrail.tracking import rest
 
 

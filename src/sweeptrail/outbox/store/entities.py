@@ -25,14 +25,11 @@ from mlflow.entities import (
     RunTag,
 )
 
-from sweeptrail.outbox.delivery.runs import MODELS
+from sweeptrail.outbox.delivery.runs import MODELS, SCHEME
 from sweeptrail.outbox.machine.experiments import KnownExperiment
 from sweeptrail.outbox.machine.facts import Measured, ModelFacts, RunFacts
 from sweeptrail.outbox.run_journal import ARTIFACTS
 from sweeptrail.tracking.tags import RUN_NAME
-
-SCHEME = "sweeptrail-outbox"
-"""Of the addresses of artifacts that are on their way."""
 
 
 def artifact_uri(folder: Path) -> str:

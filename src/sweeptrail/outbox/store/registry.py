@@ -7,8 +7,8 @@ from typing import Any
 from mlflow.store.model_registry.abstract_store import AbstractStore
 from mlflow.tracking._tracking_service.utils import _get_store
 
+from sweeptrail.outbox.delivery.runs import SCHEME
 from sweeptrail.outbox.store.asking import PATIENCE
-from sweeptrail.outbox.store.entities import SCHEME
 
 
 class OutboxRegistry(AbstractStore):
@@ -28,7 +28,8 @@ class OutboxRegistry(AbstractStore):
             more = {key: self._given(each, reader, store) for key, each in named.items()}
             return getattr(reader.server.client.registry_store, name)(*given, **more)
 
-        return reader.delivered(name, question, PATIENCE)
+        answer = reader.delivered(name, question, PATIENCE)
+        return reader.ids.location(answer) if isinstance(answer, str) else answer  # where the files of a version are
 
     def _given(self, value: Any, reader: Any, store: Any) -> Any:
         """Return an argument as the server needs it: its ids, and where the files of a model are there."""
