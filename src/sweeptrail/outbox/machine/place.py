@@ -70,7 +70,7 @@ class Place:
 def outboxes_folder() -> Path:
     """Return the folder that holds the outboxes of this machine."""
     data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data_home) / "sweeptrail" / "outboxes"
+    return Path(data_home).absolute() / "sweeptrail" / "outboxes"
 
 
 def place_of(uri: str) -> Place:
