@@ -85,7 +85,8 @@ class Requests:
                 self._server.remove_tag(run_id_of(state), entry.name)
             case Experiment():
                 if not entry.id:  # else the server has told of it
-                    self._server.make_experiment(entry.name, entry.tags, entry.artifact_location)
+                    made = self._server.make_experiment(entry.name, entry.tags, entry.artifact_location)
+                    state.experiments[entry.name] = made
             case Inputs() | Outputs() | Model() | ModelChange():
                 self._tell_of_models(state, entry)
             case Decided() | Paused():
