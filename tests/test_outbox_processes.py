@@ -69,7 +69,7 @@ def test_what_was_logged_before_a_kill_is_on_the_server(box: Outboxes, tracking:
 
 def test_a_fork_from_a_thread_that_logs_goes_on_in_the_child(box: Outboxes, tracking: Server) -> None:
     box.run("""
-    import mlflow, os, threading
+    import mlflow, os, threading, time
     mlflow.set_experiment("forks")
     run = mlflow.start_run()
     client = mlflow.MlflowClient()  # the fluent functions import in each call, which a fork may cut
@@ -80,6 +80,7 @@ def test_a_fork_from_a_thread_that_logs_goes_on_in_the_child(box: Outboxes, trac
             client.log_metric(run.info.run_id, f"busy {thread} {number % 50}", number)
             client.get_run(run.info.run_id)
             number += 1
+            time.sleep(0.001)
     threads = [threading.Thread(target=busy, args=(thread,)) for thread in range(3)]
     for each in threads: each.start()
     for number in range(30):

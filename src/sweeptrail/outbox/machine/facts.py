@@ -89,7 +89,8 @@ class RunFacts:
     def refresh(self) -> "RunFacts":
         """Take up what was written since."""
         with self._lock:
-            while found := journal.read(self.path, self.offset, WINDOW):
+            end = self.path.stat().st_size  # others may write faster than this reads
+            while self.offset < end and (found := journal.read(self.path, self.offset, WINDOW)):
                 for entry, self.offset in found:
                     self._take(entry)
         return self
