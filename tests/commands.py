@@ -51,7 +51,7 @@ def start(*command: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[
 LOADED = """
 import contextlib, json, os, random, sys
 import mlflow.store.tracking.sqlalchemy_store, numpy
-import sweeptrail.__main__, sweeptrail.sweeps.run
+import sweeptrail.__main__, sweeptrail.outbox.store.artifacts, sweeptrail.outbox.store.store, sweeptrail.sweeps.run
 from sweeptrail.cli import main, outcome, project_run
 
 def tell(command, what, number):
@@ -71,6 +71,9 @@ def become(command):
     sys.argv[:] = [sweeptrail.__main__.__file__, *command["words"]]
     random.seed()
     numpy.random.seed()
+    if code := command.get("code"):
+        exec(code, {"__name__": "__main__"})
+        sys.exit()
     main()
 
 def reap():  # so that what the commands took counts in the time that the tests take
@@ -93,7 +96,7 @@ reap()
 
 
 class Forked(subprocess.Popen[bytes]):
-    """`sweeptrail WORDS` at the head of a group of its own, in a process that has loaded MLflow already.
+    """`sweeptrail WORDS`, or code, at the head of a group of its own, in a process that has loaded MLflow already.
 
     Loading takes longer than most commands. Where it matters what is loaded when, or how a process
     begins, `start` and `begun` begin with nothing.
@@ -101,10 +104,10 @@ class Forked(subprocess.Popen[bytes]):
 
     returncode: int | None
 
-    def __init__(self, *words: str, cwd: Path, output: Path, errors: Path, **more: str) -> None:
+    def __init__(self, *words: str, cwd: Path, output: Path, errors: Path, code: str = "", **more: str) -> None:
         self._told = tempfile.TemporaryDirectory()
         self.args, self.returncode = words, None
-        files = {"told": self._told.name, "output": str(output), "errors": str(errors)}
+        files = {"told": self._told.name, "output": str(output), "errors": str(errors), "code": code}
         loaded = _loaded()
         assert loaded.stdin
         loaded.stdin.write(json.dumps({"words": words, "cwd": str(cwd), "environment": environment(**more), **files}))

@@ -1,9 +1,12 @@
 """What the tests of several files share: how many faults to try, and a tracking server."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.outboxes import Outboxes, outboxes
+from tests.proxy import Proxy, proxy_before
 from tests.server import Server, mlflow_server
 
 
@@ -37,3 +40,17 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server that is used by one test after the other; what one of them kills it starts again."""
     with mlflow_server(tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture
+def proxy(tracking: Server) -> Iterator[Proxy]:
+    """Stand before the server, at an address of the test's own."""
+    with proxy_before(tracking.port, 0) as found:
+        yield found
+
+
+@pytest.fixture
+def box(tmp_path: Path, proxy: Proxy) -> Iterator[Outboxes]:
+    """Have an outbox of the test's own for the server behind the proxy."""
+    with outboxes(tmp_path, proxy.uri) as found:
+        yield found

@@ -14,8 +14,8 @@ from sklearn.datasets import load_iris
 
 from sweeptrail.outbox.machine.facts import RunFacts
 from sweeptrail.tracking.tags import IDENTITY, PARENT_RUN_ID
+from tests.client_machine import machine_in
 from tests.on_server import differences, everything, models_of, paths_of
-from tests.outboxes import machine_in
 from tests.proxy import proxy_before
 from tests.server import Server
 from tests.waiting import wait_for

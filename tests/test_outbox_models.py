@@ -6,7 +6,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from tests.outboxes import machine_in
+from tests.client_machine import machine_in
 from tests.server import Server, free_port
 from tests.waiting import wait_for
 

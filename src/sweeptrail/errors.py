@@ -13,7 +13,8 @@ SweeptrailError                 the work failed                              exi
 ├── ServerError                 the team's server cannot do what it was asked for
 ├── RefusedError                the tracking server will never accept what it was told
 └── DeliveryError               the tracking server could not be told        exit code 3
-    └── BusyError               another process is telling it right now
+    ├── BusyError               another process is telling it right now
+    └── WaitsError              one run waits for something of its own
 
 Cancelled (BaseException)       somebody asked for the end; no failure of anything
 Paused (BaseException)          a run has got as far as it was sent; no failure either
@@ -89,6 +90,10 @@ class DeliveryError(SweeptrailError):
 
 class BusyError(DeliveryError):
     """Another process is delivering the same folder at this moment."""
+
+
+class WaitsError(DeliveryError):
+    """One run waits, for its parent or for what refuses it to change; the server takes what others tell."""
 
 
 class Cancelled(BaseException):

@@ -28,6 +28,17 @@ def locked(path: Path) -> Iterator[bool]:
         os.close(file)
 
 
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Share the lock with others for the `with` block; who holds it alone is waited for."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(file)
+
+
 def is_locked(path: Path) -> bool:
     """Tell whether somebody holds the lock at this moment."""
     if not path.exists():

@@ -23,7 +23,7 @@ from sweeptrail.tracking import registry, rest, tags
 from sweeptrail.tracking.client_errors import REFUSALS, answering
 from sweeptrail.tracking.facts import Candidate, Dataset, Expected, Measurement
 from sweeptrail.tracking.logged_models import LoggedModels
-from sweeptrail.tracking.sqlite import make_database, quietly
+from sweeptrail.tracking.sqlite import keep_artifacts_beside, make_database, quietly
 
 __all__ = ["PAGE", "Run", "TrackingServer"]
 
@@ -222,13 +222,13 @@ class TrackingServer:
             self._client.log_inputs(run_id, [DatasetInput(_as_mlflow(dataset), context)])
 
     def make_experiment(self, name: str, tags: Mapping[str, str], artifact_location: str) -> str:
-        """Return the id of an experiment, with these tags; where its artifacts are counts only for one that is new."""
+        """Have an experiment exist, with these tags, and return its id; the location counts only for a new one."""
+        keep_artifacts_beside(self.store, self.uri)
         with answering(self.uri):
-            found = self._client.get_experiment_by_name(name)
-            if found is None:
+            if not (found := self._client.get_experiment_by_name(name)):
                 return _given(self._client.create_experiment(name, artifact_location or None, dict(tags)))
-            for tag, value in tags.items():
-                self._client.set_experiment_tag(found.experiment_id, tag, value)
+            for each in tags.items():
+                self._client.set_experiment_tag(found.experiment_id, *each)
             return _given(found.experiment_id)
 
     def remove_tag(self, run_id: str, name: str) -> None:

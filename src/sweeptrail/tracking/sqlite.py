@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sweeptrail.tracking.uri import sqlite_file
 
@@ -42,6 +43,15 @@ def make_database(uri: str) -> None:
             temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
             _create(f"sqlite:///{temporary}", artifacts=file.parent / "mlruns")
             os.replace(temporary, file)
+
+
+def keep_artifacts_beside(store: Any, uri: str) -> None:
+    """Have new experiments of an SQLite store keep their artifacts beside the file.
+
+    MLflow has them below the folder that the process happens to be in.
+    """
+    if file := sqlite_file(uri) if uri.startswith("sqlite") else None:
+        store.artifact_root_uri = str(file.parent / "mlruns")
 
 
 def _create(uri: str, artifacts: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sweeptrail.errors import DeliveryError, RefusedError
+from sweeptrail.errors import RefusedError, WaitsError
 from sweeptrail.outbox.delivery.adopted import server_run_id
 from sweeptrail.outbox.delivery.runs import KnownRuns
 from sweeptrail.outbox.delivery.state import DeliveryState
@@ -37,7 +37,7 @@ def run_id_of(state: DeliveryState) -> str:
 def _adopt(server: "TrackingServer", runs: KnownRuns, state: DeliveryState, opened: Opened) -> None:
     run_id = server_run_id(server.uri, opened.adopt["run_id"])
     if run_id is None:
-        raise DeliveryError(f"the run {opened.adopt['run_id']} waits in an outbox: sweeptrail sync delivers it")
+        raise WaitsError(f"the run {opened.adopt['run_id']} waits in an outbox: sweeptrail sync delivers it")
     run = server.get(run_id)
     if state.path.parent == runs.folder:
         runs.is_new_sweep = tags.IDENTITY not in run.data.tags

@@ -37,7 +37,6 @@ from sweeptrail.outbox.entries import (
     Tags,
     Version,
 )
-from sweeptrail.outbox.machine.shared_journal import SharedJournal
 from sweeptrail.tracking import tags
 from sweeptrail.tracking.facts import Expected, Measurement
 from sweeptrail.tracking.ui_links import Where, resolve
@@ -87,8 +86,8 @@ class Requests:
                 self._server.remove_tag(run_id_of(state), entry.name)
             case Experiment():
                 if not entry.id:  # else the server has told of it
-                    found = self._server.make_experiment(entry.name, entry.tags, entry.artifact_location)
-                    SharedJournal(state.path).append(Experiment(entry.name, id=found))
+                    made = self._server.make_experiment(entry.name, entry.tags, entry.artifact_location)
+                    state.experiments[entry.name] = made
             case Inputs() | Outputs() | Model() | ModelChange():
                 self._tell_of_models(state, entry)
             case Decided() | Paused():

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sweeptrail.errors import DeliveryError, RefusedError
+from sweeptrail.errors import RefusedError, WaitsError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.state import DeliveryState
 from sweeptrail.outbox.entries import Opened
@@ -76,14 +76,14 @@ class KnownRuns:
         return state.models[own_id]
 
     def with_server_ids(self, tags: Mapping[str, str]) -> dict[str, str]:
-        """Return the tags of a run, its parent's id as the server has it. Raises DeliveryError while it has none."""
+        """Return the tags of a run, its parent's id as the server has it. Raises WaitsError while it has none."""
         parent = tags.get(PARENT_RUN_ID, "")
         path = self.folder / parent / journal.FILE_NAME
         if not parent or "/" in parent or not path.exists():
             return dict(tags)
         state = self.of(path)
         if state.run_id is None:
-            raise DeliveryError(f"the parent {parent} is not on the tracking server yet")
+            raise WaitsError(f"the parent {parent} is not on the tracking server yet")
         return {**tags, PARENT_RUN_ID: state.run_id}
 
     def note(self, identity: str, state: DeliveryState) -> None:

@@ -68,6 +68,8 @@ class DeliveryState:
         """Parameters that somebody else gave the run before us: theirs stand."""
         self.models: dict[str, str] = {}
         """The id on the server of each logged model, by the one that it has here."""
+        self.experiments: dict[str, str] = {}
+        """The id on the server of each experiment that was told now, by its name."""
         self.refresh()
 
     def refresh(self) -> bool:

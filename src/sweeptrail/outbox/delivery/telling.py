@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sweeptrail.errors import DeliveryError, RefusedError
+from sweeptrail.errors import RefusedError, WaitsError
 from sweeptrail.outbox.delivery.batching import Logged, Record, batches, replaceable
 from sweeptrail.outbox.delivery.opening import run_id_of
 from sweeptrail.outbox.delivery.requests import Requests
@@ -140,7 +140,7 @@ class Teller:
                 action()
         except RefusedError as error:
             if isinstance(entry, Opened):  # without its run everything else would be refused as well: that waits
-                raise DeliveryError(str(error)) from error
+                raise WaitsError(str(error)) from error
             self._refuse(state, offset, entry.kind, error)
         self._note_life(state, offset)
 

@@ -29,6 +29,9 @@ PATIENCE = 3600.0
 
 LONGEST_LOG = 1 << 20
 
+ATTEMPTS = 3
+"""How often it finds the lock held before it leaves the work to who holds it: somebody may only have looked."""
+
 
 def main() -> None:
     """Deliver until there is nothing to do."""
@@ -38,14 +41,15 @@ def main() -> None:
     if log.exists() and log.stat().st_size > LONGEST_LOG:
         os.truncate(log, 0)
     deliverer = Deliverer(place)
-    while True:
+    attempts = 0
+    while attempts < ATTEMPTS:
         with locked(place.folder / LOCK) as was_free:
-            if not was_free:
-                return
-            is_given_up = _work(deliverer)
+            is_given_up = was_free and _work(deliverer)
         # Who wrote since, and saw the lock held, has started nobody.
-        if is_given_up or not deliverer.has_work():
+        if was_free and (is_given_up or not deliverer.has_work()):
             return
+        attempts = 0 if was_free else attempts + 1
+        time.sleep(0 if was_free else INTERVAL)
 
 
 def _work(deliverer: Deliverer) -> bool:

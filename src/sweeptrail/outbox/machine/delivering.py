@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeptrail.errors import DeliveryError, RefusedError, SweeptrailError
+from sweeptrail.errors import DeliveryError, RefusedError, SweeptrailError, WaitsError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.batching import replaceable, rounds
 from sweeptrail.outbox.delivery.runs import MODELS, KnownRuns
@@ -16,8 +16,9 @@ from sweeptrail.outbox.delivery.state import DeliveryState
 from sweeptrail.outbox.delivery.telling import Teller
 from sweeptrail.outbox.entries import Closed, milliseconds
 from sweeptrail.outbox.machine.condition import condition
+from sweeptrail.outbox.machine.experiments import Experiments
 from sweeptrail.outbox.machine.facts import Life
-from sweeptrail.outbox.machine.place import LOCK, LOG, SERVER_IDS, WAKE, Place
+from sweeptrail.outbox.machine.place import COPIES, LOCK, LOG, SERVER_IDS, WAKE, Place
 from sweeptrail.outbox.machine.shared_journal import SharedJournal
 from sweeptrail.outbox.machine.writers import FoundWriter, writers
 from sweeptrail.outbox.run_journal import ARTIFACTS
@@ -42,6 +43,7 @@ class Deliverer:
         self.problem = ""
         """What kept the last round from being whole."""
         self._runs = KnownRuns(place.uri, place.folder)
+        self._experiments = Experiments(place.folder)
         self._lives: dict[Path, Life] = {}
         self._synced: dict[Path, int] = {}
         self._sync_time = 0.0
@@ -80,16 +82,16 @@ class Deliverer:
         found = list(writers(self.place.folder))
         self.close_killed(found)
         self._sync(found)
-        delivered, problems = 0, list[str]()
+        delivered, silent, problems = 0, 0, list[str]()
         for state in self._states(found):
             if not _waits(state):
                 continue
             try:
                 delivered += self._empty(state)
-                problems = [] if delivered else problems
             except (DeliveryError, RefusedError) as error:
                 problems.append(str(error))
-                if len(problems) == 2 and not delivered:  # it is the server, not the run
+                silent += not isinstance(error, WaitsError | RefusedError)
+                if silent == 2 and not delivered:  # it is the server, not the run
                     break
         self.problem = problems[0] if problems else ""
         if problems and not delivered:
@@ -98,13 +100,23 @@ class Deliverer:
         return delivered
 
     def _states(self, found: list[FoundWriter]) -> Iterator[DeliveryState]:
-        """Yield the journals that somebody has written: the experiments, then the runs by when they began."""
+        """Yield the journals that somebody has written: the experiments, then the runs by when they began.
+
+        A run comes after its parent, however that may have begun: it waits for the parent's id.
+        """
         own = self.place.folder / journal.FILE_NAME
         if own.exists():
             yield self._known(own)
         paths = [self.place.journal(run) for run in dict.fromkeys(run for writer in found for run in writer.runs)]
-        begun = [(self._life(path).began, path) for path in paths if path.exists()]
-        yield from (self._known(path) for _, path in sorted(begun))
+        yield from (self._known(path) for path in sorted(filter(Path.exists, paths), key=self._rank))
+
+    def _rank(self, path: Path, *children: Path) -> tuple[int | str, ...]:
+        """Return what orders the runs: when the outermost of its parents began, then the next, then itself."""
+        life = self._life(path)
+        own = (life.began, path.parent.name)
+        parent = self.place.journal(life.parent)
+        is_child = self.place.has(life.parent) and parent not in (path, *children)  # a tag, which may be anything
+        return (*self._rank(parent, path, *children), *own) if is_child else own
 
     def _known(self, path: Path) -> DeliveryState:
         state = self._runs.of(path)
@@ -124,12 +136,14 @@ class Deliverer:
                 self._teller.tell(state, each, last)
                 state.offset = each[-1][1]
         finally:
+            self._note_ids(state)
             state.save()
-            self._note_id(state)
         return len(records)
 
-    def _note_id(self, state: DeliveryState) -> None:
-        """Have a run be found by its id on the server, too."""
+    def _note_ids(self, state: DeliveryState) -> None:
+        """Have a run, and experiments, be found by their ids on the server, too."""
+        while state.experiments:
+            self._experiments.learn(*state.experiments.popitem())
         if state.run_id and state.run_id not in self._noted:
             write_whole(self.place.folder / SERVER_IDS / state.run_id, state.path.parent.name)
             self._noted.add(state.run_id)
@@ -137,9 +151,8 @@ class Deliverer:
     def killed(self, found: list[FoundWriter] | None = None) -> list[Path]:
         """Return the journals of the runs that were open in a process that was killed, and in none that lives."""
         found = list(writers(self.place.folder)) if found is None else found
-        living = {run for writer in found if writer.is_alive for run in writer.runs}
         killed = {run for writer in found if not (writer.is_alive or writer.has_left) for run in writer.runs}
-        paths = map(self.place.journal, sorted(killed - living))
+        paths = map(self.place.journal, sorted(killed - _living(found)))
         return [path for path in paths if path.exists() and self._life(path).is_running]
 
     def close_killed(self, found: list[FoundWriter] | None = None) -> None:
@@ -161,20 +174,36 @@ class Deliverer:
 
     def _clear(self, found: list[FoundWriter]) -> None:
         """Forget the processes that are gone and have nothing waiting, and remove the copies of what is delivered."""
-        living = {run for writer in found if writer.is_alive for run in writer.runs}
         for writer in found:
-            paths = [path for run in writer.runs if (path := self.place.journal(run)).exists()]
-            if writer.is_alive or any(_waits(self._known(path)) for path in paths):
+            if writer.is_alive or self._is_needed(writer, found):
                 continue
-            for path in paths:
-                if path.parent.name not in living and not self.refusals:
-                    for folder in (ARTIFACTS, MODELS):
-                        shutil.rmtree(path.parent / folder, ignore_errors=True)
-            writer.path.unlink(missing_ok=True)
+            paths = [path for run in writer.runs if (path := self.place.journal(run)).exists()]
+            removed = [self._remove_copies(path, found) for path in paths]
+            if all(removed):
+                writer.path.unlink(missing_ok=True)
+
+    def _is_needed(self, writer: FoundWriter, found: list[FoundWriter]) -> bool:
+        """Tell whether a process was killed whose runs others still write to: when they have left, those are over."""
+        return not writer.has_left and any(
+            self._life(path).is_running
+            for run in set(writer.runs) & _living(found)
+            if (path := self.place.journal(run)).exists()
+        )
+
+    def _remove_copies(self, path: Path, found: list[FoundWriter]) -> bool:
+        """Remove a run's copies of files, which the server has; return False if it has not got everything yet."""
+        with locked(path.parent / COPIES) as was_free:
+            if not was_free or _waits(self._known(path)):
+                return False
+            if path.parent.name not in _living(found) and not self.refusals:
+                for folder in (ARTIFACTS, MODELS):
+                    shutil.rmtree(path.parent / folder, ignore_errors=True)
+        return True
 
     def has_dead(self) -> bool:
         """Tell whether a process is gone whose runs are not all seen to."""
-        return any(not writer.is_alive for writer in writers(self.place.folder))
+        found = list(writers(self.place.folder))
+        return any(not (writer.is_alive or self._is_needed(writer, found)) for writer in found)
 
     def has_work(self) -> bool:
         """Tell whether something waits, or a run is open in a process that may be killed."""
@@ -187,6 +216,11 @@ class Deliverer:
                 if path.exists() and self._life(path).is_running:
                     return True
         return any(map(_waits, self._states(found)))
+
+
+def _living(found: list[FoundWriter]) -> set[str]:
+    """Return the runs that a process which lives has written to."""
+    return {run for writer in found if writer.is_alive for run in writer.runs}
 
 
 def _waits(state: DeliveryState) -> bool:

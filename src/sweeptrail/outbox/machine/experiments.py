@@ -31,7 +31,7 @@ class KnownExperiment:
 
     def entry(self, uri: str) -> dict[str, str]:
         """Return what the journal of a run must say of it."""
-        return {"id": self.server_id, "uri": uri} if self.id == self.server_id else {"name": self.name}
+        return {"id": self.server_id, "uri": uri} if self.server_id else {"name": self.name}
 
 
 class Experiments:

@@ -24,6 +24,7 @@ from sweeptrail.outbox.entries import (
     Params,
     Tags,
 )
+from sweeptrail.tracking.tags import PARENT_RUN_ID
 
 LIFE = re.compile(rb'[0-9a-f]{8} \{"kind":"(?:opened|closed)"')
 
@@ -78,7 +79,7 @@ class RunFacts:
     outputs: dict[str, int] = field(default_factory=dict)
     models: dict[str, ModelFacts] = field(default_factory=dict)
     offset: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def is_adopted(self) -> bool:
@@ -88,7 +89,8 @@ class RunFacts:
     def refresh(self) -> "RunFacts":
         """Take up what was written since."""
         with self._lock:
-            while found := journal.read(self.path, self.offset, WINDOW):
+            end = self.path.stat().st_size  # others may write faster than this reads
+            while self.offset < end and (found := journal.read(self.path, self.offset, WINDOW)):
                 for entry, self.offset in found:
                     self._take(entry)
         return self
@@ -180,6 +182,8 @@ class Life:
     began: int = 0
     """Milliseconds since 1970; 0 for a model without a run."""
     is_running: bool = False
+    parent: str = ""
+    """The id of the run that it was begun in."""
     _offset: int = 0
 
     def refresh(self) -> "Life":
@@ -199,5 +203,6 @@ class Life:
             case Opened():
                 self.is_running = bool(self.began) or not entry.adopt
                 self.began = self.began or entry.time
+                self.parent = entry.tags.get(PARENT_RUN_ID, self.parent)
             case Closed():
                 self.is_running = False

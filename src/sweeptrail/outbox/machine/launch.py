@@ -16,8 +16,8 @@ OF_THE_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME",
 """What says where this process logs to, and is no business of the one that delivers."""
 
 
-_started: list["subprocess.Popen[bytes]"] = []
-"""Those of this process that may not have ended; one that has ended is not left a zombie."""
+COURIER = "sweeptrail.outbox.machine.courier_process"
+IN_THE_BACKGROUND = ("/bin/sh", "-c", '"$@" &', "sh")
 
 
 def see_to_courier(place: Place) -> None:
@@ -37,15 +37,16 @@ def see_to_courier(place: Place) -> None:
     try:
         with (place.folder / LOG).open("ab") as log:
             # In a session of its own: neither Ctrl-C nor the end of the terminal is meant for it.
-            started = subprocess.Popen(
-                [sys.executable, "-m", "sweeptrail.outbox.machine.courier_process", str(place.folder)],
+            # Nor is it a child: whoever waits for any child of this process, or ends all of them, does not mean it.
+            subprocess.run(
+                [*IN_THE_BACKGROUND, sys.executable, "-m", COURIER, str(place.folder)],
                 env=environment,
                 cwd=place.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                check=False,
             )
     except OSError:
         return
-    _started[:] = [each for each in (*_started, started) if each.poll() is None]

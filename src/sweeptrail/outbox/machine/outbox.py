@@ -7,23 +7,25 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sweeptrail.errors import JournalError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.runs import MODELS
 from sweeptrail.outbox.delivery.state import DeliveryState
-from sweeptrail.outbox.entries import VERSION, Entry, Model, Opened, Params
+from sweeptrail.outbox.entries import VERSION, Artifact, Entry, Model, Opened, Params
 from sweeptrail.outbox.journal import FILE_NAME
 from sweeptrail.outbox.machine.experiments import Experiments, KnownExperiment
 from sweeptrail.outbox.machine.facts import RunFacts
 from sweeptrail.outbox.machine.launch import see_to_courier
-from sweeptrail.outbox.machine.place import SERVER_IDS, Place, open_place
+from sweeptrail.outbox.machine.place import COPIES, SERVER_IDS, Place, open_place
 from sweeptrail.outbox.machine.shared_journal import SharedJournal
 from sweeptrail.outbox.machine.writers import Writer, writers
 from sweeptrail.system.files import write_whole
+from sweeptrail.system.locks import shared
 
-RUN_ID = re.compile("[0-9a-f]{32}")
+RUN_ID = re.compile("(?:m-)?[0-9a-f]{32}")
 
 LOOK = 2.0
 """Seconds between two looks, at most, at whether the process that delivers is there."""
@@ -42,6 +44,9 @@ class Outbox:
         self._states: dict[str, DeliveryState] = {}
         self._looked = -LOOK
         atexit.register(self._leave)
+        os.register_at_fork(after_in_child=self._after_fork)
+        if any(not writer.is_alive for writer in writers(self.place.folder)):
+            self.see_to_courier()  # of a process that is gone, and whose courier may be, too
 
     def begin(self, experiment: KnownExperiment, *, name: str, time: int, tags: Mapping[str, str]) -> str:
         """Begin a run, at this time in milliseconds, and return its id."""
@@ -135,7 +140,7 @@ class Outbox:
         return known
 
     def run_ids(self) -> list[str]:
-        """Return the runs that were written to on this machine."""
+        """Return the runs, and models without one, that were written to on this machine."""
         return [path.name for path in self.place.folder.iterdir() if RUN_ID.fullmatch(path.name)]
 
     def waiting(self) -> list[str]:
@@ -150,18 +155,26 @@ class Outbox:
         except OSError:
             return ""
 
-    def copy_in(self, run_id: str, file: Path, folder: str) -> str:
-        """Copy a file below a folder of the run's own, whole or not at all; return its path there."""
+    def keep_file(self, run_id: str, file: Path, folder: str, entry: Artifact) -> None:
+        """Copy a file below a folder of the run's own, whole or not at all, and tell of it by this record.
+
+        Raises JournalError if the disk does not take it.
+        """
         path = self.place.run_folder(run_id) / folder / file.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        hidden = self.place.run_folder(run_id) / f".{uuid.uuid4().hex}.tmp"
-        try:
-            shutil.copyfile(file, hidden)
-            os.replace(hidden, path)
-        except OSError as error:
-            hidden.unlink(missing_ok=True)
-            raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
-        return path.relative_to(self.place.run_folder(run_id)).as_posix()
+        with shared(self.place.run_folder(run_id) / COPIES):  # who removes the copies waits until this one is told of
+            self._copy(file, path, self.place.run_folder(run_id) / f".{uuid.uuid4().hex}.tmp")
+            self.write(run_id, replace(entry, path=path.relative_to(self.place.run_folder(run_id)).as_posix()))
+
+    def _copy(self, file: Path, path: Path, hidden: Path) -> None:
+        with file.open("rb") as source:  # its own errors are no trouble of the outbox
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with hidden.open("wb") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+                os.replace(hidden, path)
+            except OSError as error:
+                hidden.unlink(missing_ok=True)
+                raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
 
     def see_to_courier(self) -> None:
         """Have the process that delivers started, if it is not there."""
@@ -169,6 +182,10 @@ class Outbox:
         if now - self._looked > LOOK:
             self._looked = now
             see_to_courier(self.place)
+
+    def _after_fork(self) -> None:
+        """Let go, in a child, of what a thread of the parent may have been reading."""
+        self._facts = {}
 
     def _leave(self) -> None:
         """Leave in good order; MLflow ends its active run only after this."""

@@ -6,6 +6,7 @@ OUTBOXES/HOST-HASH/    one for each tracking server
   RUN/outbox.jsonl     the journal of a run, by the id that it has here
   RUN/delivered.json   how much of it the server has, and the run's id there
   RUN/artifacts/       files on their way
+  RUN/copies.lock      shared by those who add one, held by who removes them
   RUN/models/MODEL/    those of a logged model
   models/MODEL         the id of the run whose journal tells of a logged model
   server_ids/RUN       the id here of a run, by the server's
@@ -32,6 +33,7 @@ from sweeptrail.tracking.uri import usable_uri, without_credentials
 DESCRIPTION = "outbox.json"
 WRITERS = "writers"
 SERVER_IDS = "server_ids"
+COPIES = "copies.lock"
 LOCK = "courier.lock"
 LOG = "courier.log"
 WAKE = "courier.wake"

@@ -19,7 +19,7 @@ class SharedJournal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what handles a signal may write within a write
         self._file = -1
         _journals.add(self)
 
@@ -61,7 +61,7 @@ class SharedJournal:
 
     def after_fork(self) -> None:
         """Let go, in a child, of what it shares with its parent: the lock on the file would be that of both."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._close()
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from sweeptrail.errors import JournalError
 from sweeptrail.outbox.machine.place import WRITERS
-from sweeptrail.system.locks import locked
 
 LEFT = "left"
 
@@ -27,7 +26,7 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / WRITERS
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what handles a signal may write within a write
         self._runs: set[str] = set()
         self._file = -1
         self._is_leaving = False
@@ -60,7 +59,7 @@ class Writer:
 
     def after_fork(self) -> None:
         """Let go, in a child, of what says that the parent lives."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._close()
 
     def _close(self) -> None:
@@ -105,7 +104,19 @@ class FoundWriter:
 def writers(folder: Path) -> Iterator[FoundWriter]:
     """Yield those of an outbox."""
     for path in sorted((folder / WRITERS).glob("[!.]*")):
-        with locked(path) as was_free:  # before it is read: what a process wrote last is in what is read after
-            *runs, _ = path.read_text(encoding="utf-8").split("\n") or [""]
-            has_left = LEFT in runs
-            yield FoundWriter(path, not was_free, has_left, tuple(run for run in runs if run != LEFT))
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # delivered meanwhile
+            continue
+        with os.fdopen(file, encoding="utf-8") as opened:
+            is_alive = _is_locked(file)  # before it is read: what a process wrote last is in what is read after
+            *runs, _ = opened.read().split("\n")
+        yield FoundWriter(path, is_alive, LEFT in runs, tuple(run for run in runs if run != LEFT))
+
+
+def _is_locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look are no sign of life for one another
+    except BlockingIOError:
+        return True
+    return False

@@ -12,10 +12,10 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artifact_path
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.utils.async_logging.run_operations import RunOperations
+from mlflow.utils.uri import validate_path_is_safe
 
 from sweeptrail.outbox.delivery.runs import MODELS, SCHEME
 from sweeptrail.outbox.entries import Artifact, ModelFile
-from sweeptrail.outbox.run_journal import ARTIFACTS
 from sweeptrail.outbox.store.asking import AwayError, NotDeliveredError, refuse
 from sweeptrail.tracking import rest
 
@@ -25,25 +25,22 @@ class OutboxArtifacts(ArtifactRepository):
 
     def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:
         super().__init__(artifact_uri, tracking_uri, registry_uri)
-        path = Path(unquote(artifact_uri.removeprefix(f"{SCHEME}:")))
-        run, root = next((each.parent, each) for each in (path, *path.parents) if each.name in (ARTIFACTS, MODELS))
-        self._run_id = run.name
-        self._model = path.relative_to(root).parts[0] if root.name == MODELS else ""
-        self._root = root / self._model
-        self._inside = _named(path.relative_to(self._root))
         self._store = _get_store(tracking_uri or mlflow.get_tracking_uri())
+        path = Path(unquote(artifact_uri.removeprefix(f"{SCHEME}:"))).relative_to(self._store.outbox.place.folder)
+        self._run_id, kind, *inside = path.parts
+        self._model = inside.pop(0) if kind == MODELS else ""
+        self._folder = Path(kind, self._model)
+        self._root = self._store.outbox.place.run_folder(self._run_id) / self._folder
+        self._inside = "/".join(inside)
 
     def log_artifact(self, local_file: Any, artifact_path: str | None = None) -> None:
         """Copy a file: it may change, or be gone, before it is delivered."""
         verify_artifact_path(artifact_path)
         to = _named(Path(self._inside, artifact_path or ""))
-        outbox, folder = (
-            self._store.outbox,
-            (self._root / to).relative_to(self._root.parent.parent if self._model else self._root.parent),
-        )
-        path = outbox.copy_in(self._run_id, Path(local_file), folder.as_posix())
-        entry = ModelFile(path, to, model=self._model) if self._model else Artifact(path, to)
-        outbox.write(self._run_id, entry)
+        if self._store.outbox.place.uri.startswith("http"):  # what the server would refuse later
+            validate_path_is_safe(Path(to, Path(local_file).name).as_posix())
+        entry = ModelFile("", to, model=self._model) if self._model else Artifact("", to)
+        self._store.outbox.keep_file(self._run_id, Path(local_file), (self._folder / to).as_posix(), entry)
 
     def log_artifacts(self, local_dir: Any, artifact_path: str | None = None) -> None:
         """Copy all files below a folder."""
@@ -60,6 +57,7 @@ class OutboxArtifacts(ArtifactRepository):
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         """Return what is here and what the server has, in the order of the names."""
+        validate_path_is_safe(path or "")
         at = self._root / self._inside / (path or "")
         found = {}
         for each in at.iterdir() if at.is_dir() else ():
@@ -76,6 +74,7 @@ class OutboxArtifacts(ArtifactRepository):
         return [found[name] for name in sorted(found)]
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
+        validate_path_is_safe(remote_file_path)
         here = self._root / self._inside / remote_file_path
         if here.is_file():
             Path(local_path).write_bytes(here.read_bytes())

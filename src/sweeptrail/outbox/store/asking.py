@@ -57,7 +57,8 @@ class AskedServer:
     def ask(self, question: Callable[[Any], Any], limit: float = LIMIT) -> Any:
         """Return what the question, put to MLflow's store for the server, has for an answer.
 
-        Raises AwayError when there is none within `limit` seconds, and MlflowException when the answer is no.
+        Raises AwayError when there is none within `limit` seconds, MlflowException when the answer is no, and
+        NotDeliveredError when the question itself does, because what it means has no id on the server.
         """
         if self.is_away:
             raise AwayError("it did not answer a moment ago")
@@ -74,15 +75,13 @@ class AskedServer:
         threading.Thread(target=work, daemon=True).start()
         try:
             return answer.result(limit)
+        except NotDeliveredError:  # it was not asked
+            raise
         except TimeoutError as error:
             raise self._away(f"no answer within {limit:g} s") from error
-        except NotDeliveredError:
-            raise
-        except MlflowException as error:
+        except Exception as error:
             if _is_answer(self.uri, error):
                 raise
-            raise self._away(root_cause(error)) from error
-        except Exception as error:
             raise self._away(root_cause(error)) from error
 
     def _away(self, why: str) -> AwayError:
@@ -118,8 +117,10 @@ def refuse(call: str) -> MlflowException:
     )
 
 
-def _is_answer(uri: str, error: MlflowException) -> bool:
+def _is_answer(uri: str, error: Exception) -> bool:
     """Tell whether the server has said no, and not nothing."""
+    if "IntegrityError" in str(error):  # of the database: it is not there, or there already
+        return True
     try:
         with answering(uri, range(400, 500)):
             raise error

@@ -59,7 +59,7 @@ def as_run(facts: RunFacts, experiment_id: str, before: Run | None = None) -> Ru
     tags.setdefault(RUN_NAME, opened.name)
     params = {**(before.data.params if before else {}), **facts.params}
     latest = {each.key: each for each in before.data._metric_objs} if before else {}
-    for name, measured in facts.latest.items():
+    for name, measured in dict(facts.latest).items():  # another thread may read on meanwhile
         known = latest.get(name)
         if known is None or (known.step, known.timestamp) <= (measured.step, measured.time):
             latest[name] = as_metric(name, measured, opened.identity)
@@ -89,7 +89,7 @@ def _uses(facts: RunFacts, before: Run | None) -> tuple[RunInputs, RunOutputs]:
         for each in facts.datasets
     ]
     inputs = RunInputs(datasets, [LoggedModelInput(each) for each in facts.input_models])
-    outputs = RunOutputs([LoggedModelOutput(model, step) for model, step in facts.outputs.items()])
+    outputs = RunOutputs([LoggedModelOutput(model, step) for model, step in dict(facts.outputs).items()])
     if before and before.inputs:
         inputs.dataset_inputs[:0] = [
             each for each in before.inputs.dataset_inputs if each.dataset not in [known.dataset for known in datasets]
@@ -110,7 +110,7 @@ def as_model(facts: RunFacts, model: ModelFacts, experiment_id: str) -> LoggedMo
     run_id = facts.opened.identity if facts.opened and made.has_run else None
     metrics = [
         as_metric(name, measured, run_id or "")
-        for name, measured in facts.latest.items()
+        for name, measured in dict(facts.latest).items()
         if measured.model == made.model
     ]
     return LoggedModel(
@@ -123,7 +123,7 @@ def as_model(facts: RunFacts, model: ModelFacts, experiment_id: str) -> LoggedMo
         model_type=made.model_type or None,
         source_run_id=run_id,
         status=LoggedModelStatus(model.status),
-        tags=[LoggedModelTag(name, value) for name, value in model.tags.items()],
-        params=[LoggedModelParameter(name, value) for name, value in model.params.items()],
+        tags=[LoggedModelTag(name, value) for name, value in dict(model.tags).items()],
+        params=[LoggedModelParameter(name, value) for name, value in dict(model.params).items()],
         metrics=metrics,
     )

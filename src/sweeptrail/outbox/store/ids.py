@@ -1,11 +1,14 @@
 """The ids that runs, logged models and experiments have here, and on the server."""
 
+import copy
+import dataclasses
 import re
 from typing import Any, TypeVar
 
-from mlflow.entities import Experiment, LoggedModel, Run
+from mlflow.entities import Experiment, LoggedModel, Run, Trace, TraceInfo
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from mlflow.utils.mlflow_tags import MLFLOW_ARTIFACT_LOCATION
 
 from sweeptrail.outbox.machine.outbox import Outbox
 from sweeptrail.outbox.store.asking import NotDeliveredError
@@ -15,6 +18,9 @@ from sweeptrail.tracking.tags import IDENTITY, PARENT_RUN_ID
 IDS = re.compile(r"\b(?:m-)?[0-9a-f]{32}\b|\bsweeptrail-[0-9a-f]{16}\b")
 """What may be an id of ours, in an argument or a filter."""
 
+
+SOURCE_RUN = "mlflow.sourceRun"
+"""What of a trace names the run that it was made in."""
 
 Answer = TypeVar("Answer")
 
@@ -57,6 +63,12 @@ class Ids:
             return type(value)(map(self.to_server, value))
         if isinstance(value, dict):
             return {name: self.to_server(each) for name, each in value.items()}
+        if isinstance(value, TraceInfo):
+            place = copy.deepcopy(value.trace_location)
+            if place.mlflow_experiment:
+                place.mlflow_experiment.experiment_id = self.to_server(place.mlflow_experiment.experiment_id)
+            metadata = self.to_server(value.trace_metadata)
+            return dataclasses.replace(value, trace_location=place, trace_metadata=metadata)
         return value
 
     def _id(self, own_id: str) -> str:
@@ -75,6 +87,8 @@ class Ids:
             self._model_from_server(answer)
         elif isinstance(answer, Experiment):
             answer._experiment_id = self.experiment(answer.experiment_id)
+        elif isinstance(answer, Trace | TraceInfo):
+            self._trace_from_server(answer.info if isinstance(answer, Trace) else answer)
         elif isinstance(answer, list):
             for each in answer:
                 self.from_server(each)
@@ -102,6 +116,14 @@ class Ids:
         if source := self.own_run(model.source_run_id or ""):
             model._source_run_id = source
         model._artifact_location = self.location(model.artifact_location)
+
+    def _trace_from_server(self, trace: TraceInfo) -> None:
+        if place := trace.trace_location.mlflow_experiment:
+            place.experiment_id = self.experiment(place.experiment_id)
+        if run := self.own_run(trace.trace_metadata.get(SOURCE_RUN, "")):
+            trace.trace_metadata[SOURCE_RUN] = run
+        if location := trace.tags.get(MLFLOW_ARTIFACT_LOCATION):
+            trace.tags[MLFLOW_ARTIFACT_LOCATION] = self.location(location)
 
     def location(self, uri: str) -> str:
         """Return an address of artifacts, without MLflow's scheme for those on the server that it was asked at."""

@@ -1,7 +1,10 @@
 """What is read: from the server when it answers, with what waits here laid over it; else what this machine knows."""
 
+import math
+import sys
 import time
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from mlflow.entities import Experiment, LoggedModel, Metric, Run
@@ -13,6 +16,8 @@ from sweeptrail.outbox.store.asking import LIMIT, AskedServer, AwayError, NotDel
 from sweeptrail.outbox.store.entities import as_experiment, as_metric, as_model, as_run
 from sweeptrail.outbox.store.ids import Ids
 
+LARGEST = sys.float_info.max
+
 
 class Reader:
     """Answers for one outbox and its server."""
@@ -21,6 +26,8 @@ class Reader:
         self.outbox = outbox
         self.server = server
         self.ids = Ids(outbox)
+        self.missed: set[str] = set()
+        """The names of experiments that this process has asked for in vain."""
 
     def run(self, run_id: str) -> Run:
         """Return a run. One that is open on this machine is read here: its journal is ahead of the server.
@@ -30,19 +37,25 @@ class Reader:
         facts = self.outbox.facts(run_id)
         if facts is None or facts.opened is None:
             return self._of_server(run_id)
-        experiment_id = self.experiment_id_of(facts.opened.experiment)
         if facts.is_running and not facts.is_adopted:
-            return as_run(facts, experiment_id)
+            return self.here(run_id)
         try:
             server_id = self.ids.run(run_id)
-            found = self.server.ask(lambda store: store.get_run(server_id))
+            found = self.server.ask(lambda store: _whole(store.get_run(server_id)))
         except (AwayError, NotDeliveredError):
-            return as_run(facts, experiment_id)
+            return self.here(run_id)
         return as_run(facts, self.ids.experiment(found.info.experiment_id), self.ids.from_server(found))
+
+    def here(self, run_id: str) -> Run:
+        """Return what this machine knows of a run that it has written to."""
+        facts = self.outbox.facts(run_id)
+        assert facts is not None
+        assert facts.opened is not None
+        return as_run(facts, self.experiment_id_of(facts.opened.experiment))
 
     def _of_server(self, run_id: str) -> Run:
         try:
-            found: Run = self.server.ask(lambda store: store.get_run(run_id))
+            found: Run = self.server.ask(lambda store: _whole(store.get_run(run_id)))
         except AwayError as error:
             raise self.ids.unknown(run_id, str(error)) from error
         return self.ids.from_server(found)
@@ -58,15 +71,15 @@ class Reader:
         """Return every measurement of a metric, those that wait here among them."""
         facts = self.outbox.facts(run_id)
         here = [as_metric(metric, each, run_id) for each in facts.history(metric)] if facts else []
-        if facts and not facts.is_adopted:
+        if facts and facts.is_running and not facts.is_adopted:
             return here
         try:
             server_id = self.ids.run(run_id)
             found = list(self.server.ask(lambda store: store.get_metric_history(server_id, metric)))
         except (AwayError, NotDeliveredError):
             return here
-        known = {(each.timestamp, each.step, each.value) for each in found}
-        return found + [each for each in here if (each.timestamp, each.step, each.value) not in known]
+        known = set(map(_measurement, found))
+        return found + [each for each in here if _measurement(each) not in known]
 
     def wait_for_delivery(self, run_ids: list[str], seconds: float = LIMIT) -> None:
         """Wait until the server has got what is written now, for so many seconds at most."""
@@ -95,15 +108,18 @@ class Reader:
 
     def experiment_by_name(self, name: str) -> Experiment | None:
         """Return the experiment of this name, None if neither the server nor this machine has it."""
-        known = self.outbox.experiments.by_name(name)
         try:
-            found = self.server.ask(lambda store: store.get_experiment_by_name(name))
+            found, is_away = self.server.ask(lambda store: _whole(store.get_experiment_by_name(name))), False
         except AwayError:
-            return as_experiment(known) if known else None
-        if found is None:
-            return as_experiment(known) if known and known.id != known.server_id else None
-        self.outbox.experiments.learn(name, found.experiment_id)
-        return self._located(found)
+            found, is_away = None, True
+        if found:
+            self.outbox.experiments.learn(name, found.experiment_id)
+            return self._located(found)
+        known = self.outbox.experiments.by_name(name)
+        if known and (is_away or known.id != known.server_id):
+            return as_experiment(known)
+        self.missed.add(name)
+        return None
 
     def experiment(self, experiment_id: str) -> Experiment:
         """Return an experiment by its id. Raises MlflowException if nobody who answers knows it."""
@@ -112,7 +128,7 @@ class Reader:
             return self.experiment_by_name(known.name) or as_experiment(known)
         server_id = known.server_id if known else experiment_id
         try:
-            found = self.server.ask(lambda store: store.get_experiment(server_id))
+            found = self.server.ask(lambda store: _whole(store.get_experiment(server_id)))
         except AwayError as error:
             if known:
                 return as_experiment(known)
@@ -135,7 +151,7 @@ class Reader:
         if facts and (model := facts.models.get(model_id)):
             return as_model(facts, model, self.experiment_id_of(model.made.experiment))
         try:
-            found: LoggedModel = self.server.ask(lambda store: store.get_logged_model(model_id))
+            found: LoggedModel = self.server.ask(lambda store: _whole(store.get_logged_model(model_id)))
         except AwayError as error:
             raise MlflowException(
                 f"Logged model {model_id!r} is not known on this machine, and the tracking server does not answer "
@@ -143,3 +159,17 @@ class Reader:
                 error_code=RESOURCE_DOES_NOT_EXIST,
             ) from error
         return self.ids.from_server(found)
+
+
+def _whole(answer: Any) -> Any:
+    """Return an answer that is not empty; MLflow's client takes an empty one for an entity without an id."""
+    known_by = {Run: "info.run_id", Experiment: "experiment_id", LoggedModel: "model_id"}
+    if answer is not None and not attrgetter(known_by[type(answer)])(answer):
+        raise ConnectionError("its answer was empty")
+    return answer
+
+
+def _measurement(metric: Metric) -> tuple[Any, ...]:
+    """Return what tells a measurement from others; a server has no infinity, and nan is not equal to itself."""
+    value = "nan" if math.isnan(metric.value) else max(-LARGEST, min(metric.value, LARGEST))
+    return metric.timestamp, metric.step, value

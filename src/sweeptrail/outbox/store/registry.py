@@ -18,7 +18,7 @@ class OutboxRegistry(AbstractStore):
         super().__init__(uri, uri)
         self._uri = uri
 
-    def pass_on(self, name: str, *arguments: Any, **named: Any) -> Any:
+    def pass_on(self, name: str, /, *arguments: Any, **named: Any) -> Any:
         """Have the server do what only it can, as soon as it has got what was written before."""
         tracking = _get_store(self._uri)
         reader = tracking.reader

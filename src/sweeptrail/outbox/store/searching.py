@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mlflow.entities import Experiment, LoggedModel, Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import SearchLoggedModelsUtils, SearchUtils
 
@@ -76,7 +78,7 @@ class Searcher:
             return []
         return [
             as_model(facts, model, self._reader.experiment_id_of(model.made.experiment))
-            for model in facts.models.values()
+            for model in list(facts.models.values())
         ]
 
     def _ask(
@@ -88,12 +90,9 @@ class Searcher:
     ) -> tuple[Any, list[str]]:
         """Return what the server has found, and the runs that are to be looked at here besides.
 
-        Those are the ones that it has not got whole after a second; while it is away, all that this machine knows.
+        Those are the ones that it has not got whole; while it is away, all that this machine knows.
         """
         pending = self._of(experiment_ids, self._outbox.waiting())
-        if pending and not page_token:
-            self._reader.wait_for_delivery(pending)
-            pending = self._of(experiment_ids, self._outbox.waiting())
         try:
             wanted, terms = self._ids.to_server(experiment_ids), self._ids.to_server(filter_string)
             found = self._reader.server.ask(lambda store: search(store, wanted, terms))
@@ -113,13 +112,17 @@ class Searcher:
 
     def experiments(self, view: int, *more: Any, **others: Any) -> PagedList[Experiment]:
         """Return the server's experiments; those that this machine knows while it is away and nothing is filtered."""
-        given, named = self._ids.to_server(list(more)), self._ids.to_server(others)
+
+        def question(store: Any) -> Any:
+            return store.search_experiments(view, *self._ids.to_server(more), **self._ids.to_server(others))
+
         try:
-            found: PagedList[Experiment] = self._reader.server.ask(
-                lambda store: store.search_experiments(view, *given, **named)
-            )
-        except AwayError:
+            found: PagedList[Experiment] = self._reader.server.ask(question)
+        except (AwayError, NotDeliveredError) as error:
             if others.get("filter_string") or others.get("page_token") or more[1:2] not in ((), (None,)):
-                raise
+                raise MlflowException(
+                    f"search_experiments: only the tracking server can filter, and it does not answer ({error})",
+                    TEMPORARILY_UNAVAILABLE,
+                ) from error
             return PagedList(list(map(as_experiment, self._outbox.experiments.all())), None)
         return self._ids.from_server(found)

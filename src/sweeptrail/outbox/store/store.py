@@ -73,7 +73,12 @@ class OutboxStore(AbstractStore):
     ) -> str:
         """Return an id of ours at once; the experiment is made on the server later, unless it is there by then."""
         _validate_experiment_name(name)
-        if self.outbox.experiments.by_name(name):
+        if known := self.outbox.experiments.by_name(name):
+            if name in self.reader.missed:
+                # Another process was first. MLflow's set_experiment, told so, would leave this one without it, and
+                # its runs would go into the default experiment.
+                self.reader.missed.remove(name)
+                return known.id
             raise MlflowException(f"Experiment(name={name}) already exists.", error_code=RESOURCE_ALREADY_EXISTS)
         given = {tag.key: tag.value for tag in tags or []}
         made = self.outbox.experiments.make(
@@ -109,8 +114,7 @@ class OutboxStore(AbstractStore):
         return self.reader.run(run_id)
 
     def update_run_info(self, run_id: str, run_status: Any, end_time: Any, run_name: Any) -> RunInfo:
-        self.runs.update(run_id, run_status, end_time, run_name)
-        return self.get_run(run_id).info
+        return self.reader.here(self.runs.update(run_id, run_status, end_time, run_name)).info
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
         self.runs.log_metric(run_id, metric)
@@ -221,7 +225,7 @@ class OutboxStore(AbstractStore):
         """Return what the server has; while it is away, what this machine knows, for a search without a filter."""
         return self.searcher.experiments(view_type, *more, **others)
 
-    def pass_on(self, name: str, *arguments: Any, **named: Any) -> Any:
+    def pass_on(self, name: str, /, *arguments: Any, **named: Any) -> Any:
         """Have the server do what only it can, as soon as it has got what was written before."""
 
         def question(store: Any) -> Any:

@@ -73,8 +73,8 @@ class WrittenRuns:
             )
         self._write(run_id, NoTag(name))
 
-    def update(self, run_id: str, status: int | None, end_time: int | None, name: str | None) -> None:
-        """Keep that a run goes on, or ends, or has another name."""
+    def update(self, run_id: str, status: int | None, end_time: int | None, name: str | None) -> str:
+        """Keep that a run goes on, or ends, or has another name; return its id here."""
         own_id = self.own(run_id)
         entries: list[Entry] = [Tags({RUN_NAME: name})] if name else []
         word = RunStatus.to_string(status) if status is not None else ""
@@ -92,6 +92,7 @@ class WrittenRuns:
             )
         if entries:
             self._outbox.write(own_id, *entries)
+        return own_id
 
     def add_inputs(self, run_id: str, datasets: Iterable[DatasetInput], models: Iterable[LoggedModelInput]) -> None:
         """Keep which data and models a run used."""
