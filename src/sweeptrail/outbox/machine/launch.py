@@ -15,7 +15,6 @@ URI = "SWEEPTRAIL_COURIER_URI"
 OF_THE_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI")
 """What says where this process logs to, and is no business of the one that delivers."""
 
-
 COURIER = "sweeptrail.outbox.machine.courier_process"
 IN_THE_BACKGROUND = ("/bin/sh", "-c", '"$@" &', "sh")
 
@@ -32,6 +31,7 @@ def see_to_courier(place: Place) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
+        "PYTHONSAFEPATH": "1",  # nothing is imported from the outbox
         "PYTHONPATH": os.pathsep.join(filter(None, (source, environment.get("PYTHONPATH", "")))),
     }
     try:
