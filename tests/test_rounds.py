@@ -151,7 +151,7 @@ def test_of_thousands_of_values_none_is_read_again_to_see_that_the_server_has_th
     monkeypatch.setattr(server._client, "get_metric_history", lambda run_id, name: read.append(name))
     courier.deliver()
     assert (courier.waiting(), read) == (0, [])
-    assert server.asked == ["log", "confirm"] * 5
+    assert server.asked == ["log", "confirm"] * 6
 
 
 def test_metrics_that_the_server_has_not_kept_are_sent_again(tmp_path: Path) -> None:

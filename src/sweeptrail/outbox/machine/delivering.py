@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -251,6 +252,9 @@ def sync(place: Place, *, patience: float = 10.0) -> tuple[int, list[str]]:
             (place.folder / WAKE).touch()
         if not was_free or deliverer.problem:
             time.sleep(0.2)
+    with locked(place.folder / LOCK) as was_free, suppress(SweeptrailError):
+        if was_free:
+            deliverer.deliver()  # the ids of experiments that were noted meanwhile, which nobody has to be told
     return first, deliverer.refusals
 
 
