@@ -54,10 +54,10 @@ def test_the_rows_of_a_search_come_out(tmp_path: Path) -> None:
 
 @pytest.mark.heavy
 def test_the_rows_on_anybodys_mlflow_code_come_out(tmp_path: Path) -> None:
-    done = bench("--quick", "--json", str(tmp_path / "figures.json"), "client", "values", "training")
+    done = bench("--quick", "--json", str(tmp_path / "figures.json"), "client", "values", "step")
     assert done.returncode == 0, done.stderr
     lines = json.loads((tmp_path / "figures.json").read_text())["lines"]
-    assert tuple(dict.fromkeys(line["row"] for line in lines)) == ("client", "values", "training")
+    assert tuple(dict.fromkeys(line["row"] for line in lines)) == ("client", "values", "step")
     assert all(value > 0 for line in lines for value in line["values"] if "at the end" not in line["what"])
 
 

@@ -19,7 +19,7 @@ from sweeptrail.outbox.machine.place import outboxes, read_place
 ROWS = {
     "client": "mlflow.log_metric and log_batch of 100 by way of the outbox, on SQLite, over HTTP, asynchronously",
     "values": "1,000,000 values of one run, 1,000 a second: growth, the courier's memory, how late it is",
-    "training": "a step of training with ten values logged by way of the outbox ÷ one without",
+    "step": "a step of training with ten values logged by way of the outbox ÷ one without",
 }
 
 RATE = 1000
@@ -46,8 +46,8 @@ def measure(rows: Sequence[str], bench: Bench) -> Iterator[Line]:
         yield from _calls(bench)
     if "values" in rows:
         yield from _values(bench)
-    if "training" in rows:
-        yield from _training(bench)
+    if "step" in rows:
+        yield from _step(bench)
 
 
 def _calls(bench: Bench) -> Iterator[Line]:
@@ -100,7 +100,7 @@ def _values(bench: Bench) -> Iterator[Line]:
     yield Line("values", f"{title}: delivered so long after the end", (late,), "s")
 
 
-def _training(bench: Bench) -> Iterator[Line]:
+def _step(bench: Bench) -> Iterator[Line]:
     sizes = (20,) if bench.quick else (100, 1000)
     found: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     for number in range(1, bench.repeats + 1):
@@ -109,14 +109,14 @@ def _training(bench: Bench) -> Iterator[Line]:
                 variables = _variables(folder, f"http://127.0.0.1:{free_port()}")  # away: nobody else computes
                 steps = 80 if bench.quick else 100_000 // size
                 found[size].append(_figures(folder, "steps", str(steps), str(size), **variables))
-            bench.note(f"training, batches of {size}", number, **found[size][-1])
+            bench.note(f"step, batches of {size}", number, **found[size][-1])
     for size, each in found.items():
         ratios = tuple(one["logged"] / one["silent"] for one in each)
         seconds = sum(one["silent"] for one in each) / len(each)
         what = f"a step of {1000 * seconds:.0f} ms (batch of {size}) with ten values logged ÷ without"
-        yield Line("training", what, ratios, "x", 1.01)
+        yield Line("step", what, ratios, "x", 1.01)
         shares = tuple(100 * one["logging"] / one["silent"] for one in each)
-        yield Line("training", f"{what}: the call itself, of a step", shares, "%", 1)
+        yield Line("step", f"{what}: the call itself, of a step", shares, "%", 1)
 
 
 def _figures(folder: Path, *words: str, **variables: str) -> Any:
