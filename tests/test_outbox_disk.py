@@ -213,3 +213,16 @@ def test_an_artifact_path_that_leads_out_of_the_run_is_refused(box: Outboxes, pr
     assert "refused Invalid artifact path" in printed
     assert "not read" in printed
     assert [each.name for each in box.folder.rglob("canary.txt")] == ["canary.txt"]
+
+
+def test_a_process_may_write_more_runs_than_it_may_open_files(box: Outboxes, tracking: Server) -> None:
+    box.run("""
+    import mlflow, resource
+    mlflow.set_experiment("many")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    for number in range(120):
+        with mlflow.start_run():
+            mlflow.log_metric("number", number)
+    """)
+    box.settle()
+    assert [run.info.status for run in runs_in(tracking.uri, "many")] == ["FINISHED"] * 120

@@ -159,7 +159,9 @@ class Deliverer:
     def close_killed(self, found: list[FoundWriter] | None = None) -> None:
         """End these runs as KILLED."""
         for path in self.killed(found):
-            SharedJournal(path).append(Closed("KILLED", milliseconds(time.time())))
+            written = SharedJournal(path)
+            written.append(Closed("KILLED", milliseconds(time.time())))
+            written.close()
 
     def _sync(self, found: list[FoundWriter]) -> None:
         """Have what was written survive a power cut; whoever writes does not wait for that."""

@@ -14,7 +14,7 @@ from sweeptrail.errors import JournalError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.delivery.runs import MODELS
 from sweeptrail.outbox.delivery.state import DeliveryState
-from sweeptrail.outbox.entries import VERSION, Artifact, Entry, Model, Opened, Params
+from sweeptrail.outbox.entries import VERSION, Artifact, Closed, Entry, Model, Opened, Params
 from sweeptrail.outbox.journal import FILE_NAME
 from sweeptrail.outbox.machine.experiments import Experiments, KnownExperiment
 from sweeptrail.outbox.machine.facts import RunFacts
@@ -112,6 +112,8 @@ class Outbox:
         if written is None:
             written = self._journals.setdefault(run_id, SharedJournal(self.place.journal(run_id)))
         written.append(*entries)
+        if any(isinstance(entry, Closed) for entry in entries):
+            written.close()  # a process may write thousands of runs, and has room for fewer open files
         self.see_to_courier()
 
     def add_model(self, run_id: str, entry: Model) -> None:
