@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Run
 from sklearn.datasets import load_iris
 
-from sweeptrail.outbox.machine.facts import RunFacts
+from sweeptrail.outbox.entries import Artifact
+from sweeptrail.outbox.machine.facts import RunFacts, entries
 from sweeptrail.tracking.tags import IDENTITY, PARENT_RUN_ID
 from tests.client_machine import machine_in
 from tests.on_server import differences, everything, models_of, paths_of
@@ -108,7 +109,9 @@ def compare_with_journal(client: MlflowClient, run: Run, told: RunFacts) -> None
         history = client.get_metric_history(run.info.run_id, name)
         on_server = [(each.step, each.timestamp, each.value) for each in history]
         assert sorted(on_server) == sorted(measured.moment for measured in told.history(name))
-    assert paths_of(client, run) == set(told.files())
+    assert paths_of(client, run) == {
+        f"{entry.to}/{Path(entry.path).name}".lstrip("/") for entry in entries(told.path) if type(entry) is Artifact
+    }
 
 
 def is_begun_like(partial: Mapping[str, Any], whole: Mapping[str, Any]) -> None:

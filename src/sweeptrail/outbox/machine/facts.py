@@ -9,7 +9,6 @@ from typing import Any
 
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import (
-    Artifact,
     Closed,
     Entry,
     Inputs,
@@ -17,7 +16,6 @@ from sweeptrail.outbox.entries import (
     Metrics,
     Model,
     ModelChange,
-    ModelFile,
     NoTag,
     Opened,
     Outputs,
@@ -149,12 +147,6 @@ class RunFacts:
         for entry in entries(self.path):
             if isinstance(entry, Metrics) and metric in entry.values:
                 yield next(measured for name, measured in measurements(entry) if name == metric)
-
-    def files(self, model: str = "") -> Iterator[str]:
-        """Yield the paths, among its artifacts or a model's, of the files that were logged here."""
-        for entry in entries(self.path):
-            if isinstance(entry, Artifact) and (entry.model if isinstance(entry, ModelFile) else "") == model:
-                yield (Path(entry.to) / Path(entry.path).name).as_posix()
 
 
 def entries(path: Path) -> Iterator[Entry]:

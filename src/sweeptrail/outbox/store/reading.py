@@ -11,6 +11,7 @@ from mlflow.entities import Experiment, LoggedModel, Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
+from sweeptrail.outbox.machine.experiments import KnownExperiment
 from sweeptrail.outbox.machine.outbox import Outbox
 from sweeptrail.outbox.store.asking import LIMIT, AskedServer, AwayError, NotDeliveredError
 from sweeptrail.outbox.store.entities import as_experiment, as_metric, as_model, as_run
@@ -109,12 +110,13 @@ class Reader:
     def experiment_by_name(self, name: str) -> Experiment | None:
         """Return the experiment of this name, None if neither the server nor this machine has it."""
         try:
-            found, is_away = self.server.ask(lambda store: _whole(store.get_experiment_by_name(name))), False
+            found: Experiment | None = self.server.ask(lambda store: _whole(store.get_experiment_by_name(name)))
+            is_away = False
         except AwayError:
             found, is_away = None, True
         if found:
             self.outbox.experiments.learn(name, found.experiment_id)
-            return self._located(found)
+            return self.ids.from_server(found)
         known = self.outbox.experiments.by_name(name)
         if known and (is_away or known.id != known.server_id):
             return as_experiment(known)
@@ -128,7 +130,7 @@ class Reader:
             return self.experiment_by_name(known.name) or as_experiment(known)
         server_id = known.server_id if known else experiment_id
         try:
-            found = self.server.ask(lambda store: _whole(store.get_experiment(server_id)))
+            found: Experiment = self.server.ask(lambda store: _whole(store.get_experiment(server_id)))
         except AwayError as error:
             if known:
                 return as_experiment(known)
@@ -138,11 +140,16 @@ class Reader:
                 error_code=RESOURCE_DOES_NOT_EXIST,
             ) from error
         self.outbox.experiments.learn(found.name, found.experiment_id)
-        return self._located(found)
+        return self.ids.from_server(found)
 
-    def _located(self, found: Experiment) -> Experiment:
-        self.ids.from_server(found)
-        return found
+    def known_experiment(self, experiment_id: str) -> KnownExperiment:
+        """Return what this machine knows of an experiment; one that it has not met is asked for.
+
+        Raises MlflowException if nobody who answers knows it.
+        """
+        if known := self.outbox.experiments.by_id(experiment_id):
+            return known
+        return self.outbox.experiments.learn(self.experiment(experiment_id).name, experiment_id)
 
     def model(self, model_id: str) -> LoggedModel:
         """Return a logged model; one that was made here is read here."""

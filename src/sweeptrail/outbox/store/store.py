@@ -102,11 +102,7 @@ class OutboxStore(AbstractStore):
                 f"(run_name={run_name!r}, mlflow.runName={given[RUN_NAME]!r}).",
                 error_code=INVALID_PARAMETER_VALUE,
             )
-        experiment = self.outbox.experiments.by_id(str(experiment_id))
-        if experiment is None:
-            self.reader.experiment(str(experiment_id))
-            experiment = self.outbox.experiments.by_id(str(experiment_id))
-        assert experiment is not None
+        experiment = self.reader.known_experiment(str(experiment_id))
         start_time = start_time or round(time.time() * 1000)
         return self.get_run(self.outbox.begin(experiment, name=name, time=start_time, tags=given))
 
@@ -176,10 +172,7 @@ class OutboxStore(AbstractStore):
         model_type: str | None = None,
     ) -> LoggedModel:
         _validate_logged_model_name(name)
-        experiment = self.outbox.experiments.by_id(str(experiment_id))
-        if experiment is None:
-            found = self.reader.experiment(str(experiment_id))
-            experiment = self.outbox.experiments.learn(found.name, str(experiment_id))
+        experiment = self.reader.known_experiment(str(experiment_id))
         made = Model(
             model=f"m-{uuid.uuid4().hex}",
             name=name or _generate_random_name(),

@@ -124,12 +124,8 @@ class WrittenRuns:
             return own_id
         run = self._reader.run(run_id)
         info = run.info
-        experiment = self._outbox.experiments.by_id(info.experiment_id)
-        if experiment is None:
-            found = self._reader.experiment(info.experiment_id)
-            experiment = self._outbox.experiments.learn(found.name, info.experiment_id)
         return self._outbox.take_up(
-            experiment,
+            self._reader.known_experiment(info.experiment_id),
             run_id,
             name=info.run_name or "",
             time=info.start_time or 0,
