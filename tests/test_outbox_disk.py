@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sweeptrail.errors import TrackingError
 from sweeptrail.outbox import journal
 from sweeptrail.outbox.entries import Closed
 from sweeptrail.outbox.machine.delivering import sync
-from sweeptrail.outbox.machine.place import Place
+from sweeptrail.outbox.machine.place import Place, open_place
 from sweeptrail.outbox.machine.shared_journal import SharedJournal
 from tests.outboxes import Outboxes, plain, runs_in, values
 from tests.proxy import Proxy
@@ -226,3 +227,9 @@ def test_a_process_may_write_more_runs_than_it_may_open_files(box: Outboxes, tra
     """)
     box.settle()
     assert [run.info.status for run in runs_in(tracking.uri, "many")] == ["FINISHED"] * 120
+
+
+@pytest.mark.parametrize("uri", ["http://", "https://:5000", "sqlite:///", "sqlite:////nowhere/at/all.db"])
+def test_an_address_that_can_never_answer_is_refused_at_once(uri: str) -> None:
+    with pytest.raises(TrackingError, match=r"; write "):
+        open_place(uri)

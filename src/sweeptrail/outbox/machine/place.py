@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sweeptrail.errors import JournalError, SweeptrailError
+from sweeptrail.errors import JournalError, SweeptrailError, TrackingError
 from sweeptrail.outbox.delivery.runs import MODELS, owner_of
 from sweeptrail.outbox.journal import FILE_NAME
 from sweeptrail.tracking.uri import usable_uri, without_credentials
@@ -81,6 +81,10 @@ def place_of(uri: str) -> Place:
     Raises TrackingError if the address cannot be used.
     """
     uri = usable_uri(uri)
+    if uri.startswith("http") and not urlsplit(uri).hostname:
+        raise TrackingError(
+            f"expected a server after sweeptrail+http://, got {uri!r}; write sweeptrail+http://HOST:5000"
+        )
     shown = without_credentials(uri)
     named = re.sub(r"[^A-Za-z0-9.]+", "_", urlsplit(shown).netloc or Path(urlsplit(shown).path).name)
     return Place(outboxes_folder() / f"{named}-{hashlib.sha256(shown.encode()).hexdigest()[:8]}", uri)
